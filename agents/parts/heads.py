@@ -1,0 +1,93 @@
+"""From a network's numbers to actions: the two kinds of policies that policy gradients learn.
+
+Randomness is an argument: `noise` is drawn once for a whole rollout, which costs one call instead of one a
+step. A head reads the network's outputs (..., A) and knows four things about them.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envs.spaces import Spaces
+
+
+class Head(Protocol):
+    """What a policy gradient asks of a distribution over actions."""
+
+    def noise(self, *shape: int, generator: torch.Generator) -> Tensor: ...
+    def sample(self, outputs: Tensor, noise: Tensor) -> Tensor: ...
+    def best(self, outputs: Tensor) -> Tensor: ...
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor: ...
+    def entropy(self, outputs: Tensor) -> Tensor: ...
+
+
+class Categorical(nn.Module):
+    """One of A actions; the outputs are logits."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.actions = actions
+
+    def noise(self, *shape: int, generator: torch.Generator) -> Float[Tensor, "*shape A"]:
+        """Gumbel noise: the largest of logits + noise is a sample (Gumbel, 1954)."""
+        uniform = torch.empty(*shape, self.actions, device=generator.device)
+        return uniform.exponential_(generator=generator).log_().neg_()
+
+    def sample(self, outputs: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"]) -> Int[Tensor, "*N"]:
+        """An action drawn with the probabilities softmax(outputs)."""
+        return (outputs + noise).argmax(-1)
+
+    def best(self, outputs: Float[Tensor, "*N A"]) -> Int[Tensor, "*N"]:
+        """The most likely action."""
+        return outputs.argmax(-1)
+
+    def log_prob(
+        self, outputs: Float[Tensor, "B A"], action: Int[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """Log-probability of the actions."""
+        return -F.cross_entropy(outputs, action, reduction="none")
+
+    def entropy(self, outputs: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
+        """−Σ p log p, in nats."""
+        log_p = F.log_softmax(outputs, -1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+
+class Gaussian(nn.Module):
+    """A numbers, independent and normal; the outputs are means, the deviations are learned parameters."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.log_std = nn.Parameter(torch.zeros(actions))
+
+    def noise(self, *shape: int, generator: torch.Generator) -> Float[Tensor, "*shape A"]:
+        """Standard normal noise."""
+        return torch.randn(*shape, len(self.log_std), generator=generator, device=generator.device)
+
+    def sample(self, outputs: Float[Tensor, "*N A"], noise: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
+        """mean + deviation · noise; the environment clips it, the likelihood does not."""
+        return outputs + self.log_std.exp() * noise
+
+    def best(self, outputs: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
+        """The mean."""
+        return outputs
+
+    def log_prob(
+        self, outputs: Float[Tensor, "B A"], action: Float[Tensor, "B A"]
+    ) -> Float[Tensor, " B"]:
+        """Log-density of the actions, summed over axes."""
+        z = (action - outputs) * (-self.log_std).exp()
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, outputs: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
+        """Σ log σ + ½ log 2πe, in nats; the same in every state."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand(len(outputs))
+
+
+def head(spaces: Spaces) -> Categorical | Gaussian:
+    """The head for the actions of `spaces`."""
+    return Categorical(spaces.actions) if spaces.discrete else Gaussian(spaces.actions)

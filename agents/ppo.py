@@ -1,0 +1,201 @@
+"""Proximal policy optimisation: Schulman et al., 2017 (arXiv:1707.06347).
+
+    ρ      = π(a|s) / π_old(a|s)
+    L_π    = −mean min(ρ Â, clip(ρ, 1 − ε, 1 + ε) Â)                  (equation 7)
+           = −mean min(ρ Â, (1 + ε sign Â) Â)
+    L_V    = mean (V(s) − R)²,   R = A + V_old(s)
+    L      = L_π + c_V L_V − c_H H(π)                                  (equation 9)
+
+with advantages by `agents.parts.gae`, normalised to Â within a minibatch.
+
+Differs from the paper: learning rate and nothing else falls linearly to zero over the run; gradients are
+clipped by norm; rewards may be scaled by a constant; values and old log-probabilities of a rollout are
+computed in one batched pass after it, not step by step.
+
+    lab train ppo --env CartPole-v1
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.parts.gae import gae
+from agents.parts.heads import head
+from envs import Spaces, Transition, VectorEnv
+from training.device import fast, pick
+from training.errors import InputError
+from training.metrics import Metrics
+from training.networks import Activation, mlp
+from training.optim import descend
+from training.run import RunConfig
+from training.seeds import stream, torch_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of PPO."""
+
+    env: str = "CartPole-v1"  # a Gymnasium id
+    num_envs: int = 16  # environments side by side
+    rollout: int = 64  # steps each environment plays between updates
+    epochs: int = 4  # passes over a rollout
+    minibatch: int = 256  # rows of an update, about: a rollout is cut evenly
+    lr: float = 1e-3  # Adam's learning rate, falling linearly to zero over the run
+    gamma: float = 0.99  # discount per step
+    lam: float = 0.95  # λ of the advantage estimate
+    clip: float = 0.2  # ε, how far the policy's ratio may move
+    value_coef: float = 0.5  # c_V, weight of the value loss
+    entropy_coef: float = 0.0  # c_H, weight of the entropy bonus
+    max_norm: float = 0.5  # gradients are clipped to this norm
+    reward_scale: float = 1.0  # rewards are multiplied by this before learning
+    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
+    activation: Activation = "relu"  # of the hidden layers
+    shared: bool = True  # one network for policy and value, or one for each
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "rollout", "epochs", "minibatch", "lr"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+        for name in ("gamma", "lam"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+
+def ppo_loss(
+    log_prob: Float[Tensor, " B"],
+    old_log_prob: Float[Tensor, " B"],
+    advantage: Float[Tensor, " B"],
+    value: Float[Tensor, " B"],
+    value_target: Float[Tensor, " B"],
+    *,
+    clip: float,
+    value_coef: float,
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """L_π + c_V L_V of the module docstring; advantages come normalised."""
+    ratio = (log_prob - old_log_prob).exp()
+    bound = torch.where(advantage > 0, 1 + clip, 1 - clip)
+    policy_loss = -torch.minimum(ratio * advantage, bound * advantage).mean()
+    value_loss = F.mse_loss(value, value_target)
+    loss = policy_loss + value_coef * value_loss
+    return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}
+
+
+class Policy(nn.Module):
+    """The policy and its value: (B, O) -> outputs (B, A) for the head, values (B,)."""
+
+    def __init__(self, cfg: Config, spaces: Spaces) -> None:
+        super().__init__()
+        self.head = head(spaces)
+        outputs = spaces.actions + (1 if cfg.shared else 0)
+        self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation, output_gain=0.01)
+        self.value = None if cfg.shared else mlp(spaces.obs, cfg.hidden, 1, cfg.activation)
+
+    def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        if self.value is None:
+            outputs, value = self.net(obs).tensor_split((-1,), -1)
+        else:
+            outputs, value = self.net(obs), self.value(obs)
+        return outputs, value[..., 0]
+
+    def outputs(self, obs: Float[Tensor, "N O"]) -> Float[Tensor, "N A"]:
+        """What the head needs, without the value."""
+        return self.net(obs) if self.value is not None else self.net(obs)[:, :-1]
+
+    @torch.inference_mode()
+    def act(
+        self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
+    ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
+        """The likeliest action, or one drawn with `generator`."""
+        outputs = self.outputs(obs)
+        if generator is None:
+            return self.head.best(outputs)
+        return self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
+
+
+class Learner:
+    """Everything that learning changes: policy, optimizer, step counter, random generator."""
+
+    def __init__(self, cfg: Config, spaces: Spaces) -> None:
+        self.cfg = cfg
+        self.device = pick(cfg.run.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(cfg.run.seed, "weights"))
+            self.model = Policy(cfg, spaces).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5, fused=True)
+        self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
+        self.step = 0
+        self.update = fast(self._update, cfg.run.mode)
+
+    def rollout(self, envs: VectorEnv) -> Transition:
+        """`cfg.rollout` steps in every environment: fields (T, N, ...)."""
+        noise = self.model.head.noise(self.cfg.rollout, envs.num_envs, generator=self.generator)
+        rows = []
+        with torch.inference_mode():
+            for step_noise in noise.unbind():
+                action = self.model.head.sample(self.model.outputs(envs.obs), step_noise)
+                rows.append(envs.step(action))
+        self.step += envs.num_envs * self.cfg.rollout
+        return Transition.stack(rows)
+
+    @torch.no_grad()
+    def judge(self, rollout: Transition) -> tuple[Tensor, ...]:
+        """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
+        cfg = self.cfg
+        outputs, value = self.model(rollout.obs)
+        next_value = self.model(rollout.next_obs)[1]
+        reward = rollout.reward * cfg.reward_scale
+        advantage = gae(
+            reward, value, next_value, rollout.terminated, rollout.truncated, gamma=cfg.gamma, lam=cfg.lam
+        )
+        rows = [rollout.obs, rollout.action, outputs, advantage, advantage + value]
+        obs, action, outputs, advantage, target = (row[rollout.valid] for row in rows)
+        return obs, action, self.model.head.log_prob(outputs, action), advantage, target
+
+    def _update(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        old_log_prob: Tensor,
+        advantage: Tensor,
+        value_target: Tensor,
+    ) -> Metrics:
+        """One step of Adam on one minibatch."""
+        cfg, head = self.cfg, self.model.head
+        outputs, value = self.model(obs)
+        advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        loss, metrics = ppo_loss(
+            head.log_prob(outputs, action),
+            old_log_prob,
+            advantage,
+            value,
+            value_target,
+            clip=cfg.clip,
+            value_coef=cfg.value_coef,
+        )
+        if cfg.entropy_coef:
+            loss = loss - cfg.entropy_coef * head.entropy(outputs).mean()
+        metrics["grad/norm"] = descend(loss, self.model.parameters(), self.optimizer, cfg.max_norm)
+        return metrics
+
+
+def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
+    """Play a rollout, judge it, learn from it; yields after every iteration."""
+    while learner.step < cfg.run.steps:
+        remaining = 1 - learner.step / cfg.run.steps
+        for group in learner.optimizer.param_groups:
+            group["lr"] = cfg.lr * remaining
+        rows = learner.judge(learner.rollout(envs))
+        count = len(rows[0])
+        parts = max(1, round(count / cfg.minibatch))
+        metrics: Metrics = {}
+        for _ in range(cfg.epochs):
+            order = torch.randperm(count, generator=learner.generator, device=learner.device)
+            shuffled = [row[order] for row in rows]
+            for minibatch in zip(*(row.tensor_split(parts) for row in shuffled), strict=True):
+                metrics = learner.update(*minibatch)
+        yield learner.step, metrics | envs.episodes()

@@ -1,0 +1,55 @@
+"""What an agent sees and does, in numbers that a JSON file can hold."""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from training.errors import InputError
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """Sizes of observation and action.
+
+    Discrete actions are 0 .. n-1. Continuous ones are given in [-1, 1], which `to_env` maps onto the bounds
+    of the action space; what lies outside is clipped. A space without finite bounds is taken as it is.
+    """
+
+    obs: int  # numbers in an observation
+    discrete: int = 0  # number of discrete actions; 0 when actions are continuous
+    start: int = 0  # what the environment calls the first discrete action
+    low: tuple[float, ...] = ()  # lower bounds of continuous actions
+    high: tuple[float, ...] = ()  # upper bounds of continuous actions
+
+    @staticmethod
+    def of(obs: gym.Space, action: gym.Space, name: str) -> "Spaces":
+        """The sizes of two Gymnasium spaces of the environment called `name`.
+
+        Raises:
+            InputError: for observations that are not a row of numbers, and for actions that are neither
+                discrete nor a row of numbers.
+        """
+        if not (isinstance(obs, spaces.Box) and len(obs.shape) == 1):
+            raise InputError(f"{name} has observations {obs}, expected a Box with one axis")
+        size = obs.shape[0]
+        if isinstance(action, spaces.Discrete):
+            return Spaces(size, discrete=int(action.n), start=int(action.start))
+        if isinstance(action, spaces.Box) and len(action.shape) == 1:
+            return Spaces(size, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
+        raise InputError(f"{name} has actions {action}, expected Discrete or a Box with one axis")
+
+    @property
+    def actions(self) -> int:
+        """How many numbers a policy says about an action: one for each choice or each axis."""
+        return self.discrete or len(self.low)
+
+    def to_env(self, action: np.ndarray) -> np.ndarray:
+        """Actions (N,) or (N, A) of an agent as the environment wants them."""
+        if self.discrete:
+            return action + self.start if self.start else action
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            return action
+        return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)

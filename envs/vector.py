@@ -1,0 +1,155 @@
+"""Many environments at once, and what happens at the ends of their episodes.
+
+Gymnasium offers three autoreset modes, and nothing outside this file knows them:
+
+- NEXT_STEP: the step after an end ignores its action and returns the reset observation. That step becomes a
+  row with `valid` false.
+- SAME_STEP: the ending step already returns the next episode's first observation, and hides the true last
+  one in `info["final_obs"]`.
+- DISABLED: we reset the environments that ended.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from envs.spaces import Spaces
+from envs.transition import Transition
+from training.errors import InputError
+from training.metrics import Metrics
+
+
+class VectorEnv:
+    """N environments that never end: `step` takes actions (N,) or (N, A) and returns a `Transition`.
+
+    `obs` (N, O) is what to act on next.
+    """
+
+    def __init__(self, envs: gym.vector.VectorEnv, seed: int, device: torch.device | str = "cpu") -> None:
+        self._envs = envs
+        self._device = torch.device(device)
+        self._mode = _autoreset_mode(envs)
+        self.num_envs = envs.num_envs
+        name = envs.spec.id if envs.spec else type(envs).__name__
+        self.spaces = Spaces.of(envs.single_observation_space, envs.single_action_space, name)
+        obs, _ = envs.reset(seed=seed)
+        self.obs = self._tensor(obs)
+        self._resetting = np.zeros(self.num_envs, np.bool_)
+        self._return = np.zeros(self.num_envs)
+        self._length = np.zeros(self.num_envs, np.int64)
+        self._returns: list[float] = []
+        self._lengths: list[int] = []
+
+    def step(self, action: Tensor) -> Transition:
+        """Acts in every environment and resets those whose episodes ended."""
+        found = self._envs.step(self.spaces.to_env(action.cpu().numpy()))
+        obs, reward, terminated, truncated, info = found
+        valid = ~self._resetting
+        ended = terminated | truncated
+        self._count(reward, valid, ended)
+        reached = obs
+        if self._mode == AutoresetMode.NEXT_STEP:
+            self._resetting = ended
+        elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
+            reached = obs.copy()
+            reached[ended] = np.stack(list(info["final_obs"][ended]))
+        elif ended.any():
+            obs, _ = self._envs.reset(options={"reset_mask": ended})
+        next_obs = self._tensor(reached)
+        transition = Transition(
+            self.obs,
+            action,
+            self._tensor(reward),
+            self._flags(terminated),
+            self._flags(truncated),
+            next_obs,
+            self._flags(valid),
+        )
+        self.obs = next_obs if obs is reached else self._tensor(obs)
+        return transition
+
+    def episodes(self) -> Metrics:
+        """Returns and lengths of the episodes that ended since the last call; nothing when none did."""
+        if not self._returns:
+            return {}
+        found: Metrics = {
+            "episode/return": np.array(self._returns),
+            "episode/length": np.array(self._lengths, float),
+        }
+        self._returns, self._lengths = [], []
+        return found
+
+    def close(self) -> None:
+        """Frees the environments."""
+        self._envs.close()
+
+    def _count(self, reward: np.ndarray, valid: np.ndarray, ended: np.ndarray) -> None:
+        self._return += reward
+        self._length += valid
+        if ended.any():
+            self._returns += self._return[ended].tolist()
+            self._lengths += self._length[ended].tolist()
+            self._return[ended] = 0.0
+            self._length[ended] = 0
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array, np.float32)).to(self._device)  # own memory: envs may reuse theirs
+
+    def _flags(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+def make(env: str, num_envs: int, seed: int, device: torch.device | str = "cpu") -> VectorEnv:
+    """`num_envs` environments called `env`: Gymnasium's own vector form where it has one, else in a loop.
+
+    Raises:
+        InputError: for an environment that Gymnasium does not know or cannot make.
+    """
+    check(env)
+    spec = gym.spec(env)
+    if spec.vector_entry_point is not None and flat(spec.make()):
+        return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed, device)
+    envs = gym.vector.SyncVectorEnv(
+        [lambda: make_one(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
+    )
+    return VectorEnv(envs, seed, device)
+
+
+def make_one(env: str, **options: Any) -> gym.Env:
+    """One environment called `env`, its observations flattened to one axis by Gymnasium's `flatten`.
+
+    Raises:
+        InputError: for an environment that Gymnasium does not know or cannot make, and for images.
+    """
+    try:
+        made = gym.make(env, disable_env_checker=True, **options)
+    except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
+    space = made.observation_space
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 3:
+        raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
+    return made if flat(made) else gym.wrappers.FlattenObservation(made)
+
+
+def check(env: str) -> None:
+    """Raises InputError unless an environment called `env` can be made and its spaces are understood."""
+    made = make_one(env)
+    Spaces.of(made.observation_space, made.action_space, env)
+    made.close()
+
+
+def flat(env: gym.Env) -> bool:
+    """Whether observations are one axis of numbers already."""
+    return isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
+
+
+def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:
+    mode = envs.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise InputError(f"{type(envs).__name__} has the autoreset mode {mode!r}, expected an AutoresetMode")
+    return mode

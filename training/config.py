@@ -1,0 +1,49 @@
+"""Frozen dataclasses to JSON and back, checked field by field."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from training.errors import InputError
+
+C = TypeVar("C")
+
+
+def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "the configuration") -> C:
+    """A `cls` made of `values`, as `dataclasses.asdict` and JSON leave them; missing fields keep defaults.
+
+    Raises:
+        InputError: for a field that `cls` lacks and for a value of another type; `where` names the source.
+    """
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - names):
+        raise InputError(f"{where} has the field {unknown[0]!r}, expected some of {', '.join(sorted(names))}")
+    return cls(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} is {value!r}, expected a group of fields")
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        fits = value in inner
+    elif origin in (types.UnionType, typing.Union):
+        options = [option for option in inner if option is not type(None)]
+        return None if value is None and len(options) < len(inner) else _value(options[0], value, where)
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_value(inner[0], item, where) for item in value)
+        fits = False
+    elif hint is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if not fits:
+        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise InputError(f"{where} is {value!r}, expected {wanted}")
+    return value

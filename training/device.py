@@ -1,0 +1,39 @@
+"""Where tensors live and how functions of tensors are run: the only file that knows device names."""
+
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar
+
+import torch
+
+from training.errors import InputError
+
+Mode = Literal["eager", "compile"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def pick(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` takes a CUDA GPU, then Apple's, then the CPU.
+
+    Raises:
+        InputError: for a name torch does not know and for a device this machine does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device is {name!r}, expected one this machine has ({reason})") from None
+    return device
+
+
+def fast(function: Callable[P, R], mode: Mode) -> Callable[P, R]:
+    """`function` as it is, or compiled.
+
+    Functions are compiled and modules never: `torch.compile(module)` renames every weight in its state.
+    Compiling costs 6-12 s when nothing is cached, so short runs stay eager.
+    """
+    return torch.compile(function) if mode == "compile" else function

@@ -1,0 +1,34 @@
+"""What every run is told, whatever it learns."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.device import Mode
+from training.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long, from which seed, where, and what is reported on the way."""
+
+    steps: int = 100_000  # how long to learn: environment steps of an agent, updates of a model
+    seed: int = 0  # of everything random in the run
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    mode: Mode = "eager"  # how updates are run; compiling costs 6-12 s at the start
+    threads: int = 1  # CPU threads of torch; small networks are slower with more
+    log_every: int = 1_000  # steps between rows of metrics.jsonl
+    evaluate_every: int = 10_000  # steps between evaluations; 0: only at the end
+    stop_at: float | None = None  # stop when an evaluation's score reaches this
+    save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
+    wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
+    project: str = "lab"  # the W&B project
+    entity: str | None = None  # the W&B team or user
+    tags: tuple[str, ...] = ()  # W&B tags
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "threads", "log_every", "save_every_s"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+        for name in ("seed", "evaluate_every"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
