@@ -121,7 +121,7 @@ class Learner:
     """Everything that learning changes: policy, optimizer, step counter, random generator."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        self.cfg = cfg
+        self.cfg, self.spaces = cfg, spaces
         self.device = pick(cfg.run.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))

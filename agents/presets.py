@@ -3,9 +3,22 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import ppo
+from agents import dqn, ppo
+from training.run import RunConfig
 
 PPO = {
     # A mean greedy return of 475 within 0.3 s: `python -m benchmarks.agents --algo ppo`.
     "CartPole-v1": ppo.Config(env="CartPole-v1", lr=5e-3, reward_scale=0.05),
+}
+
+DQN = {
+    "CartPole-v1": dqn.Config(
+        env="CartPole-v1",
+        lr=4e-3,
+        reward_scale=0.1,
+        replay=10_000,
+        epsilon_end=0.1,
+        explore_steps=4_000,
+        run=RunConfig(steps=50_000),
+    ),
 }

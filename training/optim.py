@@ -1,5 +1,6 @@
 """Steps of an optimizer on few small tensors, where calls cost more than arithmetic."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -26,3 +27,15 @@ def descend(
         parameter.grad = grad.mul_(scale)
     optimizer.step()
     return norm
+
+
+def linear(optimizer: torch.optim.Optimizer, lr: float, done: float) -> None:
+    """Sets the learning rate on its straight way from `lr` to zero; `done` is the share of the way."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * max(0.0, 1.0 - done)
+
+
+def cosine(optimizer: torch.optim.Optimizer, lr: float, done: float) -> None:
+    """Sets the learning rate on its half cosine from `lr` to zero (Loshchilov and Hutter, arXiv:1608.03983)."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,56 @@
+"""The algorithms by name, and how their model folders are written and read."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from agents import dqn, ppo, presets
+from envs import Spaces
+from training.checkpoint import load_model, save_model
+from training.config import from_dict
+from training.errors import InputError
+
+MODULES: dict[str, ModuleType] = {"dqn": dqn, "ppo": ppo}
+POLICIES: dict[str, Any] = {"dqn": dqn.QNetwork, "ppo": ppo.Policy}
+PRESETS: dict[str, dict[str, Any]] = {"dqn": presets.DQN, "ppo": presets.PPO}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy with what it was trained as; `policy.act` takes observations (N, O) to actions."""
+
+    kind: str
+    cfg: Any
+    policy: Any
+    spaces: Spaces
+    step: int
+
+
+def save(folder: Path, kind: str, learner: Any) -> None:
+    """Writes the model folder of a learner."""
+    description = {
+        "kind": kind,
+        "config": asdict(learner.cfg),
+        "spaces": asdict(learner.spaces),
+        "step": learner.step,
+    }
+    save_model(folder, learner.model.state_dict(), description)
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> Agent:
+    """Reads a model folder; raises InputError when it is missing, damaged or of another kind."""
+    weights, description = load_model(folder, device)
+    kind = description.get("kind")
+    if kind not in POLICIES:
+        raise InputError(f"{folder} holds a {kind!r}, expected an agent: {', '.join(POLICIES)}")
+    cfg = from_dict(MODULES[kind].Config, description["config"], f"{folder}/model.json")
+    spaces = from_dict(Spaces, description["spaces"], f"{folder}/model.json")
+    policy = POLICIES[kind](cfg, spaces).to(device)
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{folder}: the weights do not fit: {str(error).splitlines()[-1]}") from None
+    return Agent(kind, cfg, policy, spaces, description["step"])

@@ -1,0 +1,223 @@
+"""Time to learn beside Stable-Baselines3: CPU seconds until a greedy policy scores 475 on CartPole-v1.
+
+Every run is the same race. About every 2,048 environment steps the greedy policy plays 20 episodes; a mean of
+475 is confirmed by 100 fresh ones, or training goes on. The clock stands while the policy is judged, and runs
+while environments, networks and optimizers are built. Imports are done before, `torch._dynamo` among them,
+which the first optimizer of a process would import. Rows take turns seed by seed, on one thread.
+
+Stable-Baselines3 has RL Baselines3 Zoo's settings for CartPole-v1, tuned by its authors (hyperparams/ppo.yml).
+
+    taskset -c 0 python -m benchmarks.agents --algo ppo
+"""
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch._dynamo
+import tyro
+from rich.console import Console
+from rich.table import Table
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+from agents import ppo
+from agents.presets import PPO as PRESETS
+from envs import make
+from training.run import RunConfig
+from training.seeds import stream
+
+ENV = "CartPole-v1"
+GOAL = 475.0  # mean return, Gymnasium's threshold for "solved"
+BUDGET = 100_000  # environment steps before a run counts as not reached
+EVERY = 2_048  # environment steps between evaluations
+
+GreedyPolicy = Callable[[np.ndarray], np.ndarray]  # observations (N, O) -> actions (N,)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run: what it took to reach the goal, or the whole budget."""
+
+    seed: int
+    reached: bool
+    steps: int
+    wall_s: float
+    cpu_s: float
+
+
+class Race:
+    """The clock and the finishing line of one run."""
+
+    def __init__(self, seed: int) -> None:
+        gc.collect()
+        self.seed = seed
+        self.reached = False
+        self.steps = 0
+        self._wall_s = self._cpu_s = 0.0
+        self._start()
+
+    def finished(self, steps: int, policy: GreedyPolicy) -> bool:
+        """Whether the goal is reached after `steps`; looks at the first call past each multiple of EVERY."""
+        due = steps // EVERY > self.steps // EVERY
+        self.steps = steps
+        if due:
+            self._stop()
+            self.reached = self._judge(policy)
+            self._start()
+        return self.reached
+
+    def result(self) -> Result:
+        """Stops the clock for good."""
+        self._stop()
+        return Result(self.seed, self.reached, self.steps, self._wall_s, self._cpu_s)
+
+    def _judge(self, policy: GreedyPolicy) -> bool:
+        first, fresh = (stream(self.seed, f"{name} {self.steps}") for name in ("first", "fresh"))
+        return mean_return(policy, 20, first) >= GOAL and mean_return(policy, 100, fresh) >= GOAL
+
+    def _start(self) -> None:
+        self._wall_at, self._cpu_at = perf_counter(), process_time()
+
+    def _stop(self) -> None:
+        self._wall_s += perf_counter() - self._wall_at
+        self._cpu_s += process_time() - self._cpu_at
+
+
+def mean_return(policy: GreedyPolicy, episodes: int, seed: int) -> float:
+    """Mean return of as many environments as `episodes`, each of which plays one."""
+    envs = gym.make_vec(ENV, episodes, vectorization_mode="vector_entry_point")
+    obs, _ = envs.reset(seed=seed)
+    returns, playing = np.zeros(episodes), np.ones(episodes, np.bool_)
+    while playing.any():
+        obs, reward, terminated, truncated, _ = envs.step(policy(obs))
+        returns += reward * playing
+        playing &= ~(terminated | truncated)
+    envs.close()
+    return float(returns.mean())
+
+
+def ours(cfg: ppo.Config, seed: int) -> Result:
+    """A run of our PPO."""
+    race = Race(seed)
+    cfg = replace(cfg, run=replace(cfg.run, seed=seed, steps=BUDGET, device="cpu"))
+    envs = make(cfg.env, cfg.num_envs, stream(seed, "envs"))
+    learner = ppo.Learner(cfg, envs.spaces)
+
+    def policy(obs: np.ndarray) -> np.ndarray:
+        return learner.model.act(torch.from_numpy(obs)).numpy()
+
+    for step, _ in ppo.train(cfg, learner, envs):
+        if race.finished(step, policy):
+            break
+    return race.result()
+
+
+class _Referee(BaseCallback):
+    """Asks the race between two iterations of Stable-Baselines3."""
+
+    def __init__(self, race: Race) -> None:
+        super().__init__()
+        self._race = race
+
+    def _policy(self, obs: np.ndarray) -> np.ndarray:
+        return self.model.predict(obs, deterministic=True)[0]  # type: ignore[arg-type]
+
+    def _on_rollout_start(self) -> None:
+        self._race.finished(self.num_timesteps, self._policy)
+
+    def _on_step(self) -> bool:
+        return not self._race.reached
+
+    def _on_training_end(self) -> None:
+        if not self._race.reached:
+            self._race.finished(self.num_timesteps, self._policy)
+
+
+def peer(seed: int) -> Result:
+    """A run of Stable-Baselines3's PPO."""
+    race = Race(seed)
+    model = PPO(
+        "MlpPolicy",
+        make_vec_env(ENV, n_envs=8, seed=seed),
+        n_steps=32,
+        batch_size=256,
+        n_epochs=20,
+        gae_lambda=0.8,
+        gamma=0.98,
+        ent_coef=0.0,
+        learning_rate=lambda remaining: 1e-3 * remaining,
+        clip_range=lambda remaining: 0.2 * remaining,
+        seed=seed,
+        device="cpu",
+    )
+    model.learn(BUDGET, callback=_Referee(race))
+    return race.result()
+
+
+ZOO = ppo.Config(
+    env=ENV,
+    num_envs=8,
+    rollout=32,
+    epochs=20,
+    minibatch=256,
+    lr=1e-3,
+    gamma=0.98,
+    lam=0.8,
+    activation="tanh",
+    shared=False,
+)
+ROWS: dict[str, dict[str, Callable[[int], Result]]] = {
+    "ppo": {
+        "ours, preset": lambda seed: ours(PRESETS[ENV], seed),
+        "ours, SB3's settings but a constant clip": lambda seed: ours(ZOO, seed),
+        "Stable-Baselines3": peer,
+    }
+}
+
+
+def show(results: dict[str, list[Result]]) -> Table:
+    """A line for each row; the last row is what the others are compared with."""
+    table = Table(title=f"{ENV}: CPU seconds to a mean greedy return of {GOAL:.0f}, of 100 episodes")
+    for name in ("", "by seed", "median", "min-max", "steps", "wall s", "ratio"):
+        table.add_column(name, justify="left" if not name else "right")
+    peer_s = median(_seconds(result) for result in list(results.values())[-1])
+    for name, runs in results.items():
+        seconds = [_seconds(run) for run in runs]
+        table.add_row(
+            name,
+            " ".join(f"{s:.2f}" if run.reached else "not reached" for s, run in zip(seconds, runs, strict=True)),
+            f"{median(seconds):.3f}",
+            f"{min(seconds):.2f}-{max(seconds):.2f}",
+            f"{median(run.steps for run in runs):,.0f}",
+            f"{median(run.wall_s for run in runs):.3f}",
+            f"1/{peer_s / median(seconds):.1f}",
+        )
+    return table
+
+
+def _seconds(run: Result) -> float:
+    return run.cpu_s if run.reached else float("inf")
+
+
+def main(algo: Literal["ppo"], seeds: int = 5, json_file: Path | None = None) -> None:
+    torch.set_num_threads(1)
+    results: dict[str, list[Result]] = {name: [] for name in ROWS[algo]}
+    for seed in range(seeds):
+        for name, run in ROWS[algo].items():
+            results[name].append(run(seed))
+            print(seed, name, results[name][-1])
+    Console(width=140).print(show(results))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

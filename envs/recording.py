@@ -1,0 +1,154 @@
+"""Whole episodes: how they are played from known seeds, and the one file they are kept in.
+
+The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one after another:
+
+    obs (rows, O) f4 · action (rows,) i8 or (rows, A) f4, as the environment got it · reward (rows,) f4
+    next_obs (rows, O) f4 · terminated (rows,) bool · truncated (rows,) bool · fault (rows,) bool
+    length (E,) i8: steps of each episode · seed (E,) i8: what each was reset with · env: the id, text
+"""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.faults import Fault, FaultyEnv
+from envs.spaces import Spaces
+from envs.vector import make_one
+from training.errors import InputError
+
+Act = Callable[[Tensor], Tensor]
+"""Observations (N, O) to actions (N,) or (N, A)."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Recorded episodes, as the module docstring lists them."""
+
+    obs: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    next_obs: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    fault: np.ndarray
+    length: np.ndarray
+    seed: np.ndarray
+    env: str
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The sum of rewards of each episode (E,)."""
+        return np.add.reduceat(self.reward, self.starts) if len(self) else np.zeros(0)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The row at which each episode starts (E,)."""
+        return np.cumsum(self.length) - self.length
+
+    def by_time(self, values: np.ndarray) -> np.ndarray:
+        """One number a row (rows,) as (E, T), T being the longest episode; NaN after an episode's end."""
+        table = np.full((len(self), int(self.length.max(initial=0))), np.nan)
+        table[np.arange(table.shape[1]) < self.length[:, None]] = values
+        return table
+
+    def transitions(self) -> tuple[np.ndarray, list[str]]:
+        """What each step did, as rows (rows, F) float32 with names: observation, action, change of it.
+
+        Discrete actions are one-hot. The change `next_obs - obs` stands for `next_obs`, because what a step
+        changes is small beside what it leaves alone.
+        """
+        action, kinds = self.action, "action"
+        if action.ndim == 1:
+            action, kinds = np.eye(int(action.max(initial=0)) + 1)[action], "action="
+        columns = {"obs": self.obs, kinds: action, "change": self.next_obs - self.obs}
+        names = [f"{name}{i}" for name, values in columns.items() for i in range(values.shape[1])]
+        return np.concatenate(list(columns.values()), axis=1).astype(np.float32), names
+
+    def save(self, file: Path) -> None:
+        """Writes the file, aside first, so that no half file is ever found."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.new.npz")
+        np.savez(aside, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+        aside.rename(file)
+
+    @staticmethod
+    def load(file: Path) -> "Episodes":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: when the file is missing, is something else, or its arrays do not fit together.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {f.name: arrays[f.name] for f in fields(Episodes)}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise InputError(f"{file} cannot be read as recorded episodes: {error}") from None
+        episodes = Episodes(**{**found, "env": str(found["env"])})
+        rows = int(episodes.length.sum())
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault"):
+            if len(found[name]) != rows:
+                raise InputError(f"{file}: {name} has {len(found[name])} rows, expected {rows} (sum of length)")
+        return episodes
+
+
+def record(
+    act: Act,
+    env: str,
+    seeds: Sequence[int],
+    faults: Sequence[Fault] | None = None,
+    *,
+    max_steps: int = 100_000,
+    device: torch.device | str = "cpu",
+) -> Episodes:
+    """One episode for each seed, played side by side; with `faults`, one for each episode.
+
+    Every call of `act` sees all episodes, those that ended too, so that what it does in one depends on
+    nothing that happens in another. An episode without an end is cut (truncated) after `max_steps`.
+    """
+    envs = [make_one(env) for _ in seeds]
+    if faults is not None:
+        envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
+    spaces = Spaces.of(envs[0].observation_space, envs[0].action_space, env)
+    obs = np.stack([one.reset(seed=seed)[0] for one, seed in zip(envs, seeds, strict=True)])
+    obs = obs.astype(np.float32)
+    played: list[list[tuple]] = [[] for _ in envs]
+    live = list(range(len(envs)))
+    while live:
+        action = spaces.to_env(act(torch.from_numpy(obs).to(device)).cpu().numpy())
+        seen, obs = obs, obs.copy()
+        live = [i for i in live if not _step(envs[i], i, seen, action, obs, played[i], max_steps)]
+    for one in envs:
+        one.close()
+    columns = zip(*(row for episode in played for row in episode), strict=True)
+    arrays = [np.array(column) for column in columns]
+    kinds = (np.float32, action.dtype, np.float32, np.float32, np.bool_, np.bool_, np.bool_)
+    rows = [array.astype(kind) for array, kind in zip(arrays, kinds, strict=True)]
+    return Episodes(*rows, np.array([len(e) for e in played]), np.array(seeds, np.int64), env)
+
+
+def _step(
+    env: gym.Env,
+    i: int,
+    seen: np.ndarray,
+    action: np.ndarray,
+    obs: np.ndarray,
+    rows: list[tuple],
+    max_steps: int,
+) -> bool:
+    """Steps environment `i`, adds its row, puts its new observation into `obs`; true when it ended."""
+    chosen = int(action[i]) if action.ndim == 1 else action[i]
+    found, reward, terminated, truncated, info = env.step(chosen)
+    obs[i] = found
+    truncated = truncated or len(rows) + 1 >= max_steps
+    fault = info.get("fault", False)
+    rows.append((seen[i], action[i], reward, obs[i].copy(), terminated, truncated, fault))
+    return terminated or truncated

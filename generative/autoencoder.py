@@ -1,0 +1,112 @@
+"""The autoencoder: Hinton and Salakhutdinov, 2006 (doi:10.1126/science.1127647).
+
+    z = f(x),  x̂ = g(z),   L = mean over rows and columns of (x − x̂)²
+
+on columns of mean 0 and deviation 1. The paper pre-trains layer by layer; Adam does without.
+
+    lab train autoencoder --data digits
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from generative.parts.rows import Order, Scale
+from training.device import fast, pick
+from training.errors import InputError
+from training.metrics import Metrics
+from training.networks import Activation, mlp
+from training.optim import cosine, descend
+from training.run import RunConfig
+from training.seeds import stream, torch_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the autoencoder."""
+
+    data: str = "digits"  # digits, or a file: .csv .parquet .npy .npz
+    latent: int = 8  # numbers in z
+    hidden: tuple[int, ...] = (128, 64)  # sizes of the encoder's hidden layers; the decoder mirrors them
+    activation: Activation = "silu"  # of the hidden layers
+    batch: int = 128  # rows of an update
+    lr: float = 2e-3  # Adam's learning rate, falling to zero as a cosine
+    max_norm: float = 10.0  # gradients are clipped to this norm
+    run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "batch", "lr"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+
+
+def reconstruction_loss(
+    x: Float[Tensor, "B D"], x_hat: Float[Tensor, "B D"]
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """L of the module docstring."""
+    loss = (x - x_hat).square().mean()
+    return loss, {"loss/reconstruction": loss.detach()}
+
+
+class Autoencoder(nn.Module):
+    """Rows (B, D), in the data's own units, to z (B, Z) and back."""
+
+    def __init__(self, cfg: Config, columns: int) -> None:
+        super().__init__()
+        self.scale = Scale(columns)
+        self.encoder = mlp(columns, cfg.hidden, cfg.latent, cfg.activation)
+        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation)
+
+    def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
+        """The latent code of rows."""
+        return self.encoder(self.scale(x))
+
+    def decode(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B D"]:
+        """Rows, in the data's units, from latent codes."""
+        return self.scale.back(self.decoder(z))
+
+    def reconstruction_error(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """Mean squared error of each row, columns scaled to deviation 1."""
+        scaled = self.scale(x)
+        return (scaled - self.decoder(self.encoder(scaled))).square().mean(-1)
+
+    @torch.inference_mode()
+    def score(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """How strange rows are: the reconstruction error."""
+        return self.reconstruction_error(x)
+
+
+class Learner:
+    """Everything that learning changes: model, optimizer, order of the rows, step counter."""
+
+    def __init__(self, cfg: Config, x: Float[Tensor, "rows D"]) -> None:
+        self.cfg = cfg
+        self.device = pick(cfg.run.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(cfg.run.seed, "weights"))
+            self.model = Autoencoder(cfg, x.shape[1]).to(self.device)
+        self.x = x.to(self.device)
+        self.model.scale.standardise(self.x)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, fused=True)
+        self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
+        self.step = 0
+        self.update = fast(self._update, cfg.run.mode)
+
+    def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
+        """One step of Adam."""
+        scaled = self.model.scale(x)
+        loss, metrics = reconstruction_loss(scaled, self.model.decoder(self.model.encoder(scaled)))
+        metrics["grad/norm"] = descend(loss, self.model.parameters(), self.optimizer, self.cfg.max_norm)
+        return metrics
+
+
+def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
+    """Updates on random batches; yields after every one."""
+    while learner.step < cfg.run.steps:
+        cosine(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        metrics = learner.update(learner.x[learner.order.draw(len(learner.x), cfg.batch)])
+        learner.step += 1
+        yield learner.step, metrics

@@ -1,0 +1,179 @@
+"""Rows of numbers from wherever they are: one seam for every model and detector.
+
+Sources: `digits` (bundled with scikit-learn) · `.csv` · `.parquet` · `.npy` · `.npz` with `x`, `X` or
+`x_train`, or with recorded episodes (their transitions). Arrays with more than two axes are flattened.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from envs.recording import Episodes
+from training.errors import InputError
+from training.seeds import numpy_generator
+
+KEYS = ("x", "X", "x_train")
+SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns of finite numbers."""
+
+    x: np.ndarray  # (rows, D) float32
+    columns: tuple[str, ...]
+    source: str  # what it was read from
+
+    def fingerprint(self) -> str:
+        """The SHA-256 sum of the numbers."""
+        return hashlib.sha256(np.ascontiguousarray(self.x).tobytes()).hexdigest()
+
+    def expect(self, columns: tuple[str, ...], by: str) -> None:
+        """Raises InputError unless the columns are those that `by` was made for, in their order."""
+        if len(self.columns) != len(columns):
+            raise InputError(f"{self.source} has {len(self.columns)} columns, {by} expects {len(columns)}")
+        for i, (found, wanted) in enumerate(zip(self.columns, columns, strict=True)):
+            if found != wanted:
+                raise InputError(f"{self.source}: column {i} is {found!r}, {by} expects {wanted!r}")
+
+
+def load(source: str) -> Table:
+    """The table called `digits` or in the file `source`.
+
+    Raises:
+        InputError: when there is no such file, its kind is unknown, it has no rows, or a value is text,
+            missing or infinite: the message names row (counted from 0) and column.
+    """
+    path = Path(source)
+    if source == "digits":
+        return _digits()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{source} {what}, expected `digits` or a file ({', '.join(SUFFIXES)})")
+    readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
+    if path.suffix not in readers:
+        raise InputError(f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}")
+    x, columns = readers[path.suffix](path)
+    return _checked(x, tuple(columns), source)
+
+
+def split(rows: int, seed: int, *shares: float) -> Iterator[np.ndarray]:
+    """Disjoint sets of row numbers, drawn by seed: one for each share, none empty when rows suffice.
+
+    Raises:
+        InputError: when there are fewer rows than shares.
+    """
+    if rows < len(shares):
+        raise InputError(f"there are {rows} rows, expected at least {len(shares)} to split")
+    order = numpy_generator(seed, "split").permutation(rows)
+    ends = np.round(np.cumsum(shares) / sum(shares) * rows).astype(int)
+    ends = np.maximum(ends, np.arange(1, len(shares) + 1))
+    for i in reversed(range(len(ends))):
+        ends[i] = min(ends[i], rows - (len(ends) - 1 - i))
+    return (np.sort(part) for part in np.split(order, ends[:-1]))
+
+
+def _digits() -> Table:
+    from sklearn.datasets import load_digits
+
+    x = load_digits().data
+    return _checked(x, tuple(f"pixel_{i // 8}_{i % 8}" for i in range(64)), "digits")
+
+
+def _csv(path: Path) -> tuple[np.ndarray, list[str]]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline().rstrip("\r\n")
+        headless = bool(first) and all(_is_number(cell) for cell in first.split(","))
+        read = csv.ReadOptions(use_threads=False, autogenerate_column_names=headless)
+        table = csv.read_csv(path, read)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
+    names = [f"x{i}" for i in range(table.num_columns)] if headless else table.column_names
+    return _numbers(table, names, path)
+
+
+def _parquet(path: Path) -> tuple[np.ndarray, list[str]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}") from None
+    return _numbers(table, table.column_names, path)
+
+
+def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:  # type: ignore[no-untyped-def]
+    import pyarrow as pa
+
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path} has the column {twice[0]!r} twice, expected names that differ")
+    for name, column in zip(names, table.columns, strict=True):
+        if not any(kind(column.type) for kind in kinds):
+            cells = column.to_pylist()
+            row = next((i for i, cell in enumerate(cells) if not _is_number(str(cell))), 0)
+            raise InputError(
+                f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number"
+            )
+    columns = [column.cast(pa.float64()).to_numpy() for column in table.columns]
+    return (np.stack(columns, axis=1) if columns else np.zeros((0, 0))), names
+
+
+def _npy(path: Path) -> tuple[np.ndarray, list[str]]:
+    try:
+        x = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a NumPy array: {error}") from None
+    return x, []
+
+
+def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "obs" in arrays and "length" in arrays:
+                return Episodes.load(path).transitions()
+            key = next((key for key in KEYS if key in arrays), None)
+            if key is None:
+                raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}")
+            return arrays[key], []
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as .npz: {error}") from None
+
+
+def _checked(x: np.ndarray, columns: tuple[str, ...], source: str) -> Table:
+    if x.dtype.kind not in "fiub":
+        raise InputError(f"{source} holds values of type {x.dtype}, expected numbers")
+    if x.ndim < 2 or x.size == 0:
+        raise InputError(f"{source} has the shape {x.shape}, expected rows and columns, at least one of each")
+    x = x.reshape(len(x), -1)
+    columns = columns or tuple(f"x{i}" for i in range(x.shape[1]))
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
+    bad = ~np.isfinite(x)
+    if bad.any():
+        row, column = map(int, np.argwhere(bad)[0])
+        what = "missing (NaN)" if np.isnan(x[row, column]) else "infinite"
+        raise InputError(
+            f"{source}: column {columns[column]!r}, row {row} is {what}, expected a finite number"
+            f" ({int(bad.any(axis=1).sum())} of {len(x)} rows have such values)"
+        )
+    return Table(x, columns, source)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

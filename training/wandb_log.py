@@ -1,0 +1,64 @@
+"""Weights & Biases beside `metrics.jsonl`: never a reason for a run to fail, wait or change.
+
+W&B raises without an account, waits without a network and may lose data; so every call is guarded, the
+first failure is told once, and the run goes on without it.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.run import RunConfig
+
+INIT_TIMEOUT_S = 30
+
+
+class WandbLog:
+    """Rows to W&B: offline unless asked otherwise, silent after the first failure."""
+
+    def __init__(self, cfg: RunConfig, folder: Path, config: Mapping[str, Any], group: str) -> None:
+        self._run: Any = None
+        mode = os.environ.get("WANDB_MODE", cfg.wandb)
+        if mode != "disabled":
+            self._guarded(lambda: self._start(cfg, mode, folder, config, group))
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        """Sends a row."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.log({"global_step": step, **row}))
+
+    def close(self) -> None:
+        """Ends the W&B run."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.finish())
+
+    def _start(
+        self, cfg: RunConfig, mode: str, folder: Path, config: Mapping[str, Any], group: str
+    ) -> None:
+        import wandb
+
+        settings = wandb.Settings(
+            console="off", silent=True, init_timeout=INIT_TIMEOUT_S, disable_git=True, save_code=False
+        )
+        self._run = wandb.init(
+            mode=mode,  # type: ignore[arg-type]
+            dir=folder,
+            name=folder.name,
+            config=dict(config),
+            group=group,
+            project=cfg.project,
+            entity=cfg.entity,
+            tags=list(cfg.tags),
+            settings=settings,
+        )
+        self._run.define_metric("*", step_metric="global_step")
+
+    def _guarded(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises, the run is worth more than its log
+            self._run = None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            warnings.warn(f"Weights & Biases stopped ({reason}); metrics.jsonl goes on", stacklevel=3)
