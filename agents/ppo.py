@@ -6,7 +6,7 @@
     L_V    = mean (V(s) − R)²,   R = A + V_old(s)
     L      = L_π + c_V L_V − c_H H(π)                                  (equation 9)
 
-with advantages by `agents.parts.gae`, normalised to Â within a minibatch.
+with advantages by `agents.parts.gae`, normalised to Â within a rollout.
 
 Differs from the paper: learning rate and nothing else falls linearly to zero over the run; gradients are
 clipped by norm; rewards may be scaled by a constant; values and old log-probabilities of a rollout are
@@ -30,7 +30,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
-from training.optim import descend
+from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -91,16 +91,17 @@ class Policy(nn.Module):
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         super().__init__()
         self.head = head(spaces)
+        self.actions = spaces.actions
         outputs = spaces.actions + (1 if cfg.shared else 0)
         self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation, output_gain=0.01)
         self.value = None if cfg.shared else mlp(spaces.obs, cfg.hidden, 1, cfg.activation)
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
         if self.value is None:
-            outputs, value = self.net(obs).tensor_split((-1,), -1)
+            outputs, value = self.net(obs).split((self.actions, 1), -1)
         else:
             outputs, value = self.net(obs), self.value(obs)
-        return outputs, value[..., 0]
+        return outputs, value.squeeze(-1)
 
     def outputs(self, obs: Float[Tensor, "N O"]) -> Float[Tensor, "N A"]:
         """What the head needs, without the value."""
@@ -126,7 +127,7 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = Policy(cfg, spaces).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5, fused=True)
+        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
@@ -154,7 +155,31 @@ class Learner:
         )
         rows = [rollout.obs, rollout.action, outputs, advantage, advantage + value]
         obs, action, outputs, advantage, target = (row[rollout.valid] for row in rows)
+        advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
         return obs, action, self.model.head.log_prob(outputs, action), advantage, target
+
+    def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
+        """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch and of the policy."""
+        count = len(rows[0])
+        minibatches = max(1, round(count / self.cfg.minibatch))
+        metrics: Metrics = {}
+        for _ in range(self.cfg.epochs):
+            if minibatches > 1:
+                order = torch.randperm(count, generator=self.generator, device=self.device)
+                rows = tuple(row[order] for row in rows)
+            for minibatch in zip(*(row.tensor_split(minibatches) for row in rows), strict=True):
+                metrics = self.update(*minibatch)
+        return metrics | self.compare(*rows[:3])
+
+    @torch.no_grad()
+    def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> Metrics:
+        """The policy's entropy, and its divergence KL(π_old | π) estimated by mean(ρ − 1 − log ρ)."""
+        outputs, _ = self.model(obs)
+        log_ratio = self.model.head.log_prob(outputs, action) - old_log_prob
+        return {
+            "policy/entropy": self.model.head.entropy(outputs).mean(),
+            "policy/kl": (log_ratio.expm1() - log_ratio).mean(),
+        }
 
     def _update(
         self,
@@ -167,7 +192,6 @@ class Learner:
         """One step of Adam on one minibatch."""
         cfg, head = self.cfg, self.model.head
         outputs, value = self.model(obs)
-        advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
         loss, metrics = ppo_loss(
             head.log_prob(outputs, action),
             old_log_prob,
@@ -179,23 +203,13 @@ class Learner:
         )
         if cfg.entropy_coef:
             loss = loss - cfg.entropy_coef * head.entropy(outputs).mean()
-        metrics["grad/norm"] = descend(loss, self.model.parameters(), self.optimizer, cfg.max_norm)
+        metrics["grad/norm"] = self.optimizer.descend(loss, cfg.max_norm)
         return metrics
 
 
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
     """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
-        remaining = 1 - learner.step / cfg.run.steps
-        for group in learner.optimizer.param_groups:
-            group["lr"] = cfg.lr * remaining
-        rows = learner.judge(learner.rollout(envs))
-        count = len(rows[0])
-        parts = max(1, round(count / cfg.minibatch))
-        metrics: Metrics = {}
-        for _ in range(cfg.epochs):
-            order = torch.randperm(count, generator=learner.generator, device=learner.device)
-            shuffled = [row[order] for row in rows]
-            for minibatch in zip(*(row.tensor_split(parts) for row in shuffled), strict=True):
-                metrics = learner.update(*minibatch)
+        linear(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        metrics = learner.learn(learner.judge(learner.rollout(envs)))
         yield learner.step, metrics | envs.episodes()

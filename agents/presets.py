@@ -15,10 +15,11 @@ DQN = {
     "CartPole-v1": dqn.Config(
         env="CartPole-v1",
         lr=4e-3,
+        target_every=1,
         reward_scale=0.1,
         replay=10_000,
         epsilon_end=0.1,
         explore_steps=4_000,
-        run=RunConfig(steps=50_000),
+        run=RunConfig(steps=60_000),
     ),
 }

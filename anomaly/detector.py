@@ -47,17 +47,19 @@ class Detector:
         check_alpha(self.alpha, len(calibration))
 
     @staticmethod
-    def fit(table: Table, kind: str = "vae", seed: int = 0, alpha: float | None = None, **settings: Any) -> "Detector":
+    def fit(
+        table: Table, kind: str = "vae", seed: int = 0, alpha: float | None = None, cfg: Any = None
+    ) -> "Detector":
         """A new model of the given kind, fitted to a part of the rows and calibrated on another.
 
-        `settings` are fields of the model's Config. Learning stops at the update whose model explains the
-        selection rows best.
+        `cfg` is the model's Config, by default the preset of the table's source. Learning stops at the
+        update whose model explains the selection rows best.
 
         Raises:
             InputError: for an unknown kind, and for fewer rows than the three parts need.
         """
         fit, select, calibrate = split(len(table.x), seed, *SHARES)
-        cfg, model = fit_model(kind, table, fit, select, seed, **settings)
+        cfg, model = fit_model(kind, table, fit, select, seed, cfg)
         calibration = score_rows(model, table.x[calibrate])
         return Detector(kind, cfg, model, table.columns, calibration, alpha)
 
@@ -90,11 +92,15 @@ class Detector:
 
     def p_value(self, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""
-        return p_values(self.decision_function(x), self.calibration)
+        return self.p_of(self.decision_function(x))
 
     def predict(self, x: Float[np.ndarray, "B D"]) -> Int[np.ndarray, " B"]:
         """1 for rows that are anomalies at the false-alarm rate alpha, else 0."""
         return self.verdict(self.p_value(x))
+
+    def p_of(self, score: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """The p-values of scores that `decision_function` gave."""
+        return p_values(score, self.calibration)
 
     def verdict(self, p_value: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
         """1 where p <= alpha."""
@@ -127,7 +133,7 @@ def fit_model(
     fit: Int[np.ndarray, " rows"],
     select: Int[np.ndarray, " others"],
     seed: int,
-    **settings: Any,
+    cfg: Any = None,
 ) -> tuple[Any, registry.Model]:
     """The Config and a new model of the given kind, learned from the rows `fit` of the table.
 
@@ -137,7 +143,7 @@ def fit_model(
         InputError: for an unknown kind, and when no score of the selection rows is finite.
     """
     part = registry.module(kind)
-    cfg = part.Config(**settings)
+    cfg = registry.preset(kind, table.source) if cfg is None else cfg
     cfg = replace(cfg, run=replace(cfg.run, seed=seed))
     learner = part.Learner(cfg, torch.from_numpy(table.x[fit]))
     every = max(1, cfg.run.evaluate_every)

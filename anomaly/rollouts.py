@@ -30,7 +30,7 @@ class RolloutDetector:
         self.threshold = np.inf
 
     @staticmethod
-    def fit(clean: Episodes, kind: str = "vae", seed: int = 0, **settings: Any) -> "RolloutDetector":
+    def fit(clean: Episodes, kind: str = "vae", seed: int = 0, cfg: Any = None) -> "RolloutDetector":
         """Learns clean transitions; one episode in five selects when to stop.
 
         Raises:
@@ -41,7 +41,7 @@ class RolloutDetector:
         fit, select = split(len(clean), seed, 0.8, 0.2)
         episode = np.repeat(np.arange(len(clean)), clean.length)
         fit_rows, select_rows = (np.flatnonzero(np.isin(episode, part)) for part in (fit, select))
-        _, model = fit_model(kind, table, fit_rows, select_rows, seed, **settings)
+        _, model = fit_model(kind, table, fit_rows, select_rows, seed, cfg)
         return RolloutDetector(model, table.columns)
 
     def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
@@ -77,6 +77,15 @@ class AUROC:
 def after(score: Float[np.ndarray, "E T"], onset: Int[np.ndarray, " E"]) -> Float[np.ndarray, "E T"]:
     """The scores from each episode's onset on, NaN before."""
     return np.where(np.arange(score.shape[1]) >= onset[:, None], score, np.nan)
+
+
+def from_onset(
+    score: Float[np.ndarray, "E T"], onset: Int[np.ndarray, " E"], steps: int
+) -> Float[np.ndarray, "E steps"]:
+    """The scores of the `steps` steps from each onset on, side by side; NaN after an episode's end."""
+    at = onset[:, None] + np.arange(steps)
+    padded = np.pad(score, ((0, 0), (0, 1)), constant_values=np.nan)
+    return np.take_along_axis(padded, np.minimum(at, score.shape[1]), axis=1)
 
 
 def time_matched_auroc(

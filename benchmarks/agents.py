@@ -11,9 +11,10 @@ Stable-Baselines3 has RL Baselines3 Zoo's settings for CartPole-v1, tuned by its
 """
 
 import gc
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from json import dumps
+from math import inf
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -33,7 +34,6 @@ from stable_baselines3.common.env_util import make_vec_env
 from agents import ppo
 from agents.presets import PPO as PRESETS
 from envs import make
-from training.run import RunConfig
 from training.seeds import stream
 
 ENV = "CartPole-v1"
@@ -46,13 +46,18 @@ GreedyPolicy = Callable[[np.ndarray], np.ndarray]  # observations (N, O) -> acti
 
 @dataclass(frozen=True)
 class Result:
-    """One run: what it took to reach the goal, or the whole budget."""
+    """One run: what it took to reach the goal, or that the budget was spent in vain."""
 
     seed: int
     reached: bool
-    steps: int
+    steps: int  # of the environments
     wall_s: float
     cpu_s: float
+
+    @property
+    def time_to_goal_s(self) -> float:
+        """CPU seconds; infinite when the goal was not reached."""
+        return self.cpu_s if self.reached else inf
 
 
 class Race:
@@ -186,37 +191,42 @@ ROWS: dict[str, dict[str, Callable[[int], Result]]] = {
 
 
 def show(results: dict[str, list[Result]]) -> Table:
-    """A line for each row; the last row is what the others are compared with."""
-    table = Table(title=f"{ENV}: CPU seconds to a mean greedy return of {GOAL:.0f}, of 100 episodes")
-    for name in ("", "by seed", "median", "min-max", "steps", "wall s", "ratio"):
-        table.add_column(name, justify="left" if not name else "right")
-    peer_s = median(_seconds(result) for result in list(results.values())[-1])
+    """A line for each row; ratios are to the last row."""
+    title = f"{ENV}: CPU seconds to a mean greedy return of {GOAL:.0f}, confirmed by 100 episodes"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "by seed", "median", "min-max", "wall s", "steps", "ratio"):
+        table.add_column(name, justify="right" if name else "left")
+    peer_s = median(run.time_to_goal_s for run in list(results.values())[-1])
     for name, runs in results.items():
-        seconds = [_seconds(run) for run in runs]
+        seconds = [run.time_to_goal_s for run in runs]
         table.add_row(
             name,
             " ".join(f"{s:.2f}" if run.reached else "not reached" for s, run in zip(seconds, runs, strict=True)),
             f"{median(seconds):.3f}",
             f"{min(seconds):.2f}-{max(seconds):.2f}",
-            f"{median(run.steps for run in runs):,.0f}",
             f"{median(run.wall_s for run in runs):.3f}",
+            f"{median(run.steps for run in runs):,.0f}",
             f"1/{peer_s / median(seconds):.1f}",
         )
     return table
 
 
-def _seconds(run: Result) -> float:
-    return run.cpu_s if run.reached else float("inf")
+def main(algo: Literal["ppo"] = "ppo", seeds: int = 5, json: Path | None = None) -> None:
+    """Runs every row with seeds 0, 1, ... and prints the table.
 
-
-def main(algo: Literal["ppo"], seeds: int = 5, json_file: Path | None = None) -> None:
+    Args:
+        algo: whose table.
+        seeds: runs of each row.
+        json: a file for the single results.
+    """
     torch.set_num_threads(1)
     results: dict[str, list[Result]] = {name: [] for name in ROWS[algo]}
     for seed in range(seeds):
         for name, run in ROWS[algo].items():
             results[name].append(run(seed))
-            print(seed, name, results[name][-1])
     Console(width=140).print(show(results))
+    if json is not None:
+        json.write_text(dumps({name: [asdict(run) for run in runs] for name, runs in results.items()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -152,3 +152,20 @@ def _step(
     fault = info.get("fault", False)
     rows.append((seen[i], action[i], reward, obs[i].copy(), terminated, truncated, fault))
     return terminated or truncated
+
+
+def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) -> list[np.ndarray]:
+    """Frames (H, W, 3) of one episode before the given steps; of its last one where it ended earlier."""
+    one = FaultyEnv(make_one(env, render_mode="rgb_array"), fault)
+    spaces = Spaces.of(one.observation_space, one.action_space, env)
+    obs, _ = one.reset(seed=seed)
+    frames, ended = [], False
+    for step in range(max(steps) + 1):
+        if step in steps:
+            frames.append(np.asarray(one.render()))
+        if not ended:
+            action = spaces.to_env(act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
+            obs, _, terminated, truncated, _ = one.step(action)
+            ended = terminated or truncated
+    one.close()
+    return frames

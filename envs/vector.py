@@ -29,9 +29,9 @@ class VectorEnv:
     `obs` (N, O) is what to act on next.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, envs: gym.vector.VectorEnv, seed: int) -> None:
         self._envs = envs
-        self._device = torch.device(device)
+        self._device = torch.device("cpu")
         self._mode = _autoreset_mode(envs)
         self.num_envs = envs.num_envs
         name = envs.spec.id if envs.spec else type(envs).__name__
@@ -83,6 +83,10 @@ class VectorEnv:
         self._returns, self._lengths = [], []
         return found
 
+    def to(self, device: torch.device) -> None:
+        """Moves what `obs` and transitions hold to `device`; the environments stay on the CPU."""
+        self._device, self.obs = device, self.obs.to(device)
+
     def close(self) -> None:
         """Frees the environments."""
         self._envs.close()
@@ -103,7 +107,7 @@ class VectorEnv:
         return torch.from_numpy(array).to(self._device)
 
 
-def make(env: str, num_envs: int, seed: int, device: torch.device | str = "cpu") -> VectorEnv:
+def make(env: str, num_envs: int, seed: int) -> VectorEnv:
     """`num_envs` environments called `env`: Gymnasium's own vector form where it has one, else in a loop.
 
     Raises:
@@ -112,11 +116,11 @@ def make(env: str, num_envs: int, seed: int, device: torch.device | str = "cpu")
     check(env)
     spec = gym.spec(env)
     if spec.vector_entry_point is not None and flat(spec.make()):
-        return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed, device)
+        return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
     envs = gym.vector.SyncVectorEnv(
         [lambda: make_one(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
     )
-    return VectorEnv(envs, seed, device)
+    return VectorEnv(envs, seed)
 
 
 def make_one(env: str, **options: Any) -> gym.Env:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative import autoencoder, vae
+from generative import autoencoder, presets, vae
 from generative.data import Table, split
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
@@ -18,6 +18,7 @@ from training.errors import InputError
 
 MODULES: dict[str, ModuleType] = {"autoencoder": autoencoder, "vae": vae}
 CLASSES: dict[str, Any] = {"autoencoder": autoencoder.Autoencoder, "vae": vae.VAE}
+PRESETS: dict[str, dict[str, Any]] = {"autoencoder": {}, "vae": presets.VAE}
 SHARES = (0.7, 0.15, 0.15)  # of a table's rows, to fit, select and test
 
 
@@ -44,6 +45,11 @@ def module(kind: str) -> ModuleType:
     if kind not in MODULES:
         raise InputError(f"the model is {kind!r}, expected one of {', '.join(MODULES)}")
     return MODULES[kind]
+
+
+def preset(kind: str, source: str) -> Any:
+    """The settings to start from: the preset of the pair, else the defaults."""
+    return PRESETS[kind].get(source) or module(kind).Config(data=source)
 
 
 def parts(rows: int, seed: int) -> tuple[np.ndarray, ...]:

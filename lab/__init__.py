@@ -1,0 +1,1 @@
+"""The command line and the report pages: imports all rooms, nothing imports it."""

@@ -7,6 +7,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -43,6 +44,11 @@ class RunFolder:
     def close(self) -> None:
         """Ends the rows."""
         self._rows.close()
+
+    def discard(self) -> None:
+        """Takes the folder away again: the run failed before it had anything to keep."""
+        self.close()
+        shutil.rmtree(self.path)
 
 
 def new_path(name: str) -> Path:

@@ -37,6 +37,8 @@ class WandbLog:
     def _start(
         self, cfg: RunConfig, mode: str, folder: Path, config: Mapping[str, Any], group: str
     ) -> None:
+        # W&B takes our package `agents` for somebody else's and would advertise a product for it.
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         import wandb
 
         settings = wandb.Settings(

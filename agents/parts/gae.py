@@ -25,9 +25,9 @@ def gae(
     """Advantages of the actions taken; `next_value` is the value of where each action led."""
     delta = torch.where(terminated, reward, reward + gamma * next_value) - value
     decay = torch.where(terminated | truncated, 0.0, gamma * lam)
-    advantage = torch.empty_like(delta)
     later = torch.zeros_like(delta[0])
-    for t in reversed(range(len(delta))):
-        later = torch.addcmul(delta[t], decay[t], later)
-        advantage[t] = later
-    return advantage
+    advantage = []
+    for delta_t, decay_t in zip(delta.flip(0), decay.flip(0), strict=True):
+        later = torch.addcmul(delta_t, decay_t, later)
+        advantage.append(later)
+    return torch.stack(advantage[::-1])

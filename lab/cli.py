@@ -1,0 +1,52 @@
+"""`lab COMMAND ...`: finds the command, and turns what users can mend into one line and exit code 2."""
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+
+COMMANDS = {
+    "demo": "the whole story on CartPole, in about a minute",
+    "train": "an agent learns on an environment, or a model on data",
+    "evaluate": "an agent plays episodes",
+    "fit": "a detector learns what normal is, or a trained model is calibrated",
+    "score": "one score, p-value and flag for each row of a file",
+}
+
+
+def main() -> None:
+    """Runs the command that `sys.argv` asks for."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0 if words else 2)
+    if words[0] == "--version":
+        print(f"lab {version('rl-generative-lab')}")
+        return
+    if words[0] not in COMMANDS:
+        _fail(f"the command is {words[0]!r}, expected one of {', '.join(COMMANDS)}")
+    from training.errors import InputError
+
+    command = importlib.import_module(f"lab.commands.{words[0]}")
+    try:
+        command.main(words[1:])
+    except InputError as error:
+        _fail(str(error))
+    except BrokenPipeError:  # `lab ... | head`: nobody reads on, and there is nothing to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  lab {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: lab COMMAND ...  (lab COMMAND --help tells more)", "", *lines])
+
+
+def _fail(message: str) -> None:
+    print(f"lab: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""`lab train ALGORITHM|MODEL`: learns, and leaves a run folder."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+import agents.registry
+import generative.registry
+from agents.evaluation import evaluate
+from envs import make
+from generative import data
+from lab.arguments import parse, peek
+from training.config import from_dict
+from training.driver import Outcome, drive
+from training.errors import InputError
+from training.folder import RunFolder, new_path, read_config
+from training.seeds import stream
+from training.wandb_log import WandbLog
+
+C = TypeVar("C")
+
+EVALUATION_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """What `lab train` is told beside the settings."""
+
+    settings: C
+    dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
+    config: Path | None = None  # start from the settings of a run folder or its config.json
+
+
+def main(words: list[str]) -> None:
+    """Parses and runs `lab train KIND ...`."""
+    modules = agents.registry.MODULES | generative.registry.MODULES
+    kinds = ", ".join(modules)
+    if not words or words[0].startswith("-"):
+        if "--help" in words or "-h" in words:
+            print(f"usage: lab train KIND [OPTIONS], KIND being one of {kinds}")
+            return
+        raise InputError(f"lab train needs what to train first, expected one of {kinds}")
+    kind, words = words[0], words[1:]
+    if kind not in modules:
+        raise InputError(f"lab train {kind}: expected one of {kinds}")
+    module = modules[kind]
+    start, said = _defaults(kind, module.Config, words)
+    about = (module.__doc__ or "").split("\n\n")[0]
+    told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
+    cfg = told.settings
+    learn = train_agent if kind in agents.registry.MODULES else train_model
+    subject = getattr(cfg, "env", None) or cfg.data
+    path = told.dir or new_path(f"{kind}-{Path(subject).stem}")
+    print(f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
+    outcome = learn(kind, cfg, path)
+    print(_ending(path, outcome))
+    if outcome.signal is not None:
+        raise SystemExit(128 + outcome.signal)
+
+
+def train_agent(kind: str, cfg: Any, path: Path) -> Outcome:
+    """Trains an agent into the run folder `path`."""
+    torch.set_num_threads(cfg.run.threads)
+    envs = make(cfg.env, cfg.num_envs, stream(cfg.run.seed, "envs") % 2**31)
+    module = agents.registry.MODULES[kind]
+    learner = module.Learner(cfg, envs.spaces)
+    envs.to(learner.device)
+
+    def judge() -> tuple[float, Mapping[str, float]]:
+        episodes = evaluate(
+            learner.model.act, cfg.env, EVALUATION_EPISODES, stream(cfg.run.seed, "judge"), learner.device
+        )
+        score = float(episodes.returns.mean())
+        return score, {"eval/return": score, "eval/length": float(episodes.length.mean())}
+
+    def save(to: Path) -> None:
+        agents.registry.save(to, kind, learner)
+
+    return _drive(kind, cfg, path, module.train(cfg, learner, envs), save, judge, cfg.env)
+
+
+def train_model(kind: str, cfg: Any, path: Path) -> Outcome:
+    """Trains a generative model into the run folder `path`: on 70 % of the rows, selecting on 15 %."""
+    torch.set_num_threads(cfg.run.threads)
+    table = data.load(cfg.data)
+    fit, select, test = generative.registry.parts(len(table.x), cfg.run.seed)
+    print(f"{table.source}: {len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests")
+    module = generative.registry.module(kind)
+    learner = module.Learner(cfg, torch.from_numpy(table.x[fit]))
+    selection = torch.from_numpy(table.x[select]).to(learner.device)
+
+    def judge() -> tuple[float, Mapping[str, float]]:
+        with torch.no_grad():
+            score = float(learner.model.score(selection).mean())
+            error = float(learner.model.reconstruction_error(selection).mean())
+        return -score, {"eval/score": score, "eval/reconstruction_error": error}
+
+    def save(to: Path) -> None:
+        generative.registry.save(to, kind, learner, table)
+
+    return _drive(kind, cfg, path, module.train(cfg, learner), save, judge, Path(cfg.data).stem)
+
+
+def _drive(kind: str, cfg: Any, path: Path, updates: Any, save: Any, judge: Any, subject: str) -> Outcome:
+    folder = RunFolder(path, kind, asdict(cfg))
+    log = WandbLog(cfg.run, path, folder.config, f"{kind}/{subject}")
+    try:
+        return drive(updates, cfg.run, folder, save=save, evaluate=judge, log=log)
+    finally:
+        log.close()
+        folder.close()
+
+
+def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
+    """Where the settings start, and how to say so: a file, a preset, or the defaults."""
+    if file := peek(words, "--config"):
+        found = read_config(Path(file))
+        if found["kind"] != kind:
+            raise InputError(f"{file} configures {found['kind']!r}, expected {kind!r}")
+        return from_dict(config, found["config"], file), f"settings of {file}"
+    presets = (agents.registry.PRESETS | generative.registry.PRESETS)[kind]
+    default = config()
+    flag = "env" if hasattr(default, "env") else "data"
+    subject = peek(words, f"--{flag}") or getattr(default, flag)
+    if subject in presets:
+        return presets[subject], "the preset of the pair"
+    return replace(default, **{flag: subject}), "default settings"
+
+
+def _ending(path: Path, outcome: Outcome) -> str:
+    how = "interrupted" if outcome.signal is not None else "done"
+    scores = ""
+    if outcome.score is not None and outcome.best is not None:
+        scores = f"; score {outcome.score:.4g}, best {outcome.best:.4g}"
+    return f"{path}: {how} after {outcome.step:,} steps in {outcome.seconds:.1f} s{scores}"

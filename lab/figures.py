@@ -1,0 +1,105 @@
+"""Figures for pages, each a string of SVG that needs nothing from outside."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+INK, QUIET, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+NORMAL = "#2b6cb0"
+FAULTS = ("#c2410c", "#7c3aed", "#0f766e", "#be185d", "#a16207")
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def draw(paint: Callable[[Axes], None], width: float = 7.2, height: float = 2.9) -> str:
+    """The SVG of one pair of axes that `paint` draws on; sizes in inches."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(width, height))
+        paint(axes)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def learning_curve(train: np.ndarray, evaluated: np.ndarray, goal: float | None = None) -> str:
+    """Mean returns over environment steps: rows of (step, return) while training and when evaluated."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot(*train.T, color=QUIET, lw=1, label="episodes while training")
+        axes.plot(*evaluated.T, color=NORMAL, lw=1.8, marker="o", ms=4, label="greedy evaluation")
+        if goal is not None:
+            axes.axhline(goal, color=INK, lw=0.8, ls=(0, (4, 3)))
+            axes.annotate(f"goal {goal:g}", (1, goal), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.set(xlabel="environment steps", ylabel="return")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.legend(loc="lower right")
+
+    return draw(paint)
+
+
+def scores_over_time(
+    clean: np.ndarray, faulty: np.ndarray, threshold: float, label: str, color: str = FAULTS[0]
+) -> str:
+    """Medians and 5-95 % bands of scores (E, T) against steps; faulty ones from their onset (step 0) on."""
+
+    def paint(axes: Axes) -> None:
+        for score, name, tone in ((clean, "clean", NORMAL), (faulty, label, color)):
+            seen = (~np.isnan(score)).sum(0) >= max(2, len(score) // 4)
+            steps = np.flatnonzero(seen)
+            low, middle, high = np.nanquantile(score[:, seen], [0.05, 0.5, 0.95], axis=0)
+            axes.fill_between(steps, low, high, color=tone, alpha=0.18, lw=0)
+            axes.plot(steps, middle, color=tone, lw=1.5, label=name)
+        axes.axhline(threshold, color=INK, lw=0.8, ls=(0, (4, 3)), label="alarm")
+        axes.set(xlabel="steps since the onset", ylabel="score (nats)")
+        axes.set_yscale("symlog", linthresh=50)
+        axes.legend(loc="upper right", ncols=3)
+
+    return draw(paint)
+
+
+def roc(curves: Mapping[str, np.ndarray], colors: Sequence[str] = (QUIET, *FAULTS)) -> str:
+    """ROC curves from time-matched p-values of faulty steps, one curve a name."""
+
+    def paint(axes: Axes) -> None:
+        grid = np.linspace(0, 1, 201)
+        axes.plot([0, 1], [0, 1], color=GRID, lw=1)
+        for (name, p), color in zip(curves.items(), colors, strict=False):
+            found = np.searchsorted(np.sort(p), grid, side="right") / len(p)
+            axes.plot(grid, found, color=color, lw=1.6, label=name)
+        axes.set(xlabel="clean steps flagged", ylabel="faulty steps flagged", xlim=(0, 1), ylim=(0, 1.01))
+        axes.legend(loc="lower right")
+
+    return draw(paint, 4.4, 3.6)
+
+
+def picture(pixels: np.ndarray) -> str:
+    """An <img> that carries its PNG, from (H, W, 3) bytes."""
+    out = io.BytesIO()
+    plt.imsave(out, pixels, format="png")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
