@@ -168,9 +168,7 @@ class Learner:
         """Plays `cfg.collect` steps in every environment and remembers them."""
         shape = (self.cfg.collect, envs.num_envs)
         coin = torch.rand(shape, generator=self.generator, device=self.device)
-        guess = torch.randint(
-            envs.spaces.actions, shape, generator=self.generator, device=self.device
-        )
+        guess = torch.randint(envs.spaces.actions, shape, generator=self.generator, device=self.device)
         explores = coin < self.epsilon
         rows = []
         for explore, other in zip(explores, guess, strict=True):

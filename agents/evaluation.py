@@ -14,9 +14,7 @@ from training.seeds import numpy_generator, stream
 BOOTSTRAPS = 2_000
 
 
-def evaluate(
-    act: Act, env: str, episodes: int, seed: int, device: torch.device | str = "cpu"
-) -> Episodes:
+def evaluate(act: Act, env: str, episodes: int, seed: int, device: torch.device | str = "cpu") -> Episodes:
     """Plays `episodes` episodes whose seeds come from `seed` and from nothing else.
 
     Each is played by an environment of its own, so that short episodes are not favoured.
@@ -34,7 +32,7 @@ def iqm(values: np.ndarray) -> float:
 
 def interval(
     values: np.ndarray,
-    statistic: Callable[[np.ndarray], float] = np.mean,  # type: ignore[assignment]
+    statistic: Callable[[np.ndarray], float] = np.mean,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of a statistic of independent values."""

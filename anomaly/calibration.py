@@ -3,8 +3,8 @@
     p(s) = (1 + number of calibration scores >= s) / (n + 1)
 
 When calibration and test scores are exchangeable, P(p <= alpha) <= alpha. The promise is marginal: over the
-drawing of both. Among the false-alarm rates of many calibration sets there is a spread, Beta(n + 1 − l, l) with
-l = floor((n + 1) alpha) for scores without ties, which `realised_range` turns into an interval.
+drawing of both. The false-alarm rates of single calibration sets spread as Beta(l, n + 1 − l) with
+l = floor((n + 1) alpha), for scores without ties, which `realised_range` turns into an interval.
 """
 
 import math

@@ -121,7 +121,9 @@ class Detector:
         """
         weights, description = load_model(folder)
         if not description.get("detector"):
-            raise InputError(f"{folder} holds a {description.get('kind')}, expected a detector: see `lab fit`")
+            raise InputError(
+                f"{folder} holds a {description.get('kind')}, expected a detector: see `lab fit`"
+            )
         calibration = weights.pop("calibration").numpy()
         found = registry.restore(weights, description, folder)
         return Detector(found.kind, found.cfg, found.model, found.columns, calibration, description["alpha"])

@@ -79,13 +79,13 @@ def after(score: Float[np.ndarray, "E T"], onset: Int[np.ndarray, " E"]) -> Floa
     return np.where(np.arange(score.shape[1]) >= onset[:, None], score, np.nan)
 
 
-def from_onset(
-    score: Float[np.ndarray, "E T"], onset: Int[np.ndarray, " E"], steps: int
-) -> Float[np.ndarray, "E steps"]:
-    """The scores of the `steps` steps from each onset on, side by side; NaN after an episode's end."""
-    at = onset[:, None] + np.arange(steps)
-    padded = np.pad(score, ((0, 0), (0, 1)), constant_values=np.nan)
-    return np.take_along_axis(padded, np.minimum(at, score.shape[1]), axis=1)
+def around(
+    score: Float[np.ndarray, "E T"], onset: Int[np.ndarray, " E"], steps: Int[np.ndarray, " S"]
+) -> Float[np.ndarray, "E S"]:
+    """The scores at the given steps counted from each onset; NaN outside of an episode."""
+    at = onset[:, None] + steps
+    outside = (at < 0) | (at >= score.shape[1])
+    return np.where(outside, np.nan, np.take_along_axis(score, np.where(outside, 0, at), axis=1))
 
 
 def time_matched_auroc(
@@ -125,9 +125,7 @@ def time_matched_p(
     return np.concatenate(shares)
 
 
-def delays(
-    alarm: Bool[np.ndarray, "E T"], onset: Int[np.ndarray, " E"]
-) -> Float[np.ndarray, " E"]:
+def delays(alarm: Bool[np.ndarray, "E T"], onset: Int[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:
     """Steps from each onset to the first alarm not before it; infinite where none came."""
     from_onset = alarm & (np.arange(alarm.shape[1]) >= onset[:, None])
     return np.where(from_onset.any(axis=1), from_onset.argmax(axis=1) - onset, np.inf)

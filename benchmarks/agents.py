@@ -201,7 +201,9 @@ def show(results: dict[str, list[Result]]) -> Table:
         seconds = [run.time_to_goal_s for run in runs]
         table.add_row(
             name,
-            " ".join(f"{s:.2f}" if run.reached else "not reached" for s, run in zip(seconds, runs, strict=True)),
+            " ".join(
+                f"{s:.2f}" if run.reached else "not reached" for s, run in zip(seconds, runs, strict=True)
+            ),
             f"{median(seconds):.3f}",
             f"{min(seconds):.2f}-{max(seconds):.2f}",
             f"{median(run.wall_s for run in runs):.3f}",
@@ -226,7 +228,9 @@ def main(algo: Literal["ppo"] = "ppo", seeds: int = 5, json: Path | None = None)
             results[name].append(run(seed))
     Console(width=140).print(show(results))
     if json is not None:
-        json.write_text(dumps({name: [asdict(run) for run in runs] for name, runs in results.items()}, indent=1))
+        json.write_text(
+            dumps({name: [asdict(run) for run in runs] for name, runs in results.items()}, indent=1)
+        )
 
 
 if __name__ == "__main__":

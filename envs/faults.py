@@ -44,7 +44,9 @@ class FaultyEnv(gym.Wrapper):
         if fault.scale and len(fault.scale) != size:
             raise InputError(f"the fault's scale has {len(fault.scale)} numbers, expected {size}")
         if fault.kind == "force" and not hasattr(env.unwrapped, "force_mag"):
-            raise InputError(f"{env.spec and env.spec.id} has no force_mag, expected another fault than force")
+            raise InputError(
+                f"{env.spec and env.spec.id} has no force_mag, expected another fault than force"
+            )
         self._fault, self._sensors = fault, sensors
         self._scale = np.array(fault.scale or [1.0] * size)[sensors]
         self._force = getattr(env.unwrapped, "force_mag", None)

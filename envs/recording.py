@@ -7,6 +7,7 @@ The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one
     length (E,) i8: steps of each episode · seed (E,) i8: what each was reset with · env: the id, text
 """
 
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -24,6 +25,8 @@ from training.errors import InputError
 
 Act = Callable[[Tensor], Tensor]
 """Observations (N, O) to actions (N,) or (N, A)."""
+
+ROW = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault")  # one value a step
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Episodes:
         """Writes the file, aside first, so that no half file is ever found."""
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.name}.new.npz")
-        np.savez(aside, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        np.savez(aside, **arrays)  # type: ignore[arg-type]  (NumPy's stub gives every keyword to allow_pickle)
         aside.rename(file)
 
     @staticmethod
@@ -94,9 +98,11 @@ class Episodes:
             raise InputError(f"{file} cannot be read as recorded episodes: {error}") from None
         episodes = Episodes(**{**found, "env": str(found["env"])})
         rows = int(episodes.length.sum())
-        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault"):
+        for name in ROW:
             if len(found[name]) != rows:
-                raise InputError(f"{file}: {name} has {len(found[name])} rows, expected {rows} (sum of length)")
+                raise InputError(
+                    f"{file}: {name} has {len(found[name])} rows, expected {rows} (sum of length)"
+                )
         return episodes
 
 
@@ -129,10 +135,14 @@ def record(
     for one in envs:
         one.close()
     columns = zip(*(row for episode in played for row in episode), strict=True)
-    arrays = [np.array(column) for column in columns]
-    kinds = (np.float32, action.dtype, np.float32, np.float32, np.bool_, np.bool_, np.bool_)
-    rows = [array.astype(kind) for array, kind in zip(arrays, kinds, strict=True)]
-    return Episodes(*rows, np.array([len(e) for e in played]), np.array(seeds, np.int64), env)
+    kinds = {"action": action.dtype, "terminated": np.bool_, "truncated": np.bool_, "fault": np.bool_}
+    rows = {
+        name: np.array(column).astype(kinds.get(name, np.float32))
+        for name, column in zip(ROW, columns, strict=True)
+    }
+    return Episodes(
+        **rows, length=np.array([len(e) for e in played]), seed=np.array(seeds, np.int64), env=env
+    )
 
 
 def _step(
@@ -156,6 +166,8 @@ def _step(
 
 def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) -> list[np.ndarray]:
     """Frames (H, W, 3) of one episode before the given steps; of its last one where it ended earlier."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory: no screen is needed
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     one = FaultyEnv(make_one(env, render_mode="rgb_array"), fault)
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)

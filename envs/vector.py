@@ -101,7 +101,9 @@ class VectorEnv:
             self._length[ended] = 0
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(array, np.float32)).to(self._device)  # own memory: envs may reuse theirs
+        return torch.from_numpy(np.array(array, np.float32)).to(
+            self._device
+        )  # own memory: envs may reuse theirs
 
     def _flags(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)

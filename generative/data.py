@@ -143,7 +143,9 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
                 return Episodes.load(path).transitions()
             key = next((key for key in KEYS if key in arrays), None)
             if key is None:
-                raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}")
+                raise InputError(
+                    f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}"
+                )
             return arrays[key], []
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, InputError):

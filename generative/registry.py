@@ -90,6 +90,8 @@ def restore(weights: Mapping[str, Tensor], description: Mapping[str, Any], folde
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise InputError(f"{folder}: the weights do not fit the {kind}: {str(error).splitlines()[-1]}") from None
+        raise InputError(
+            f"{folder}: the weights do not fit the {kind}: {str(error).splitlines()[-1]}"
+        ) from None
     model.to(next(iter(weights.values())).device)
     return Trained(kind, cfg, model, columns, description.get("fingerprint"))

@@ -37,7 +37,7 @@ STYLE = {
 
 def draw(paint: Callable[[Axes], None], width: float = 7.2, height: float = 2.9) -> str:
     """The SVG of one pair of axes that `paint` draws on; sizes in inches."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  (keys are spelled out in the stub)
         figure, axes = plt.subplots(figsize=(width, height))
         paint(axes)
         out = io.StringIO()
@@ -55,7 +55,9 @@ def learning_curve(train: np.ndarray, evaluated: np.ndarray, goal: float | None 
         axes.plot(*evaluated.T, color=NORMAL, lw=1.8, marker="o", ms=4, label="greedy evaluation")
         if goal is not None:
             axes.axhline(goal, color=INK, lw=0.8, ls=(0, (4, 3)))
-            axes.annotate(f"goal {goal:g}", (1, goal), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+            axes.annotate(
+                f"goal {goal:g} ", (1, goal), xycoords=("axes fraction", "data"), ha="right", va="top"
+            )
         axes.set(xlabel="environment steps", ylabel="return")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.legend(loc="lower right")
@@ -64,21 +66,24 @@ def learning_curve(train: np.ndarray, evaluated: np.ndarray, goal: float | None 
 
 
 def scores_over_time(
-    clean: np.ndarray, faulty: np.ndarray, threshold: float, label: str, color: str = FAULTS[0]
+    steps: np.ndarray,
+    curves: Mapping[str, np.ndarray],
+    threshold: float,
+    colors: Sequence[str] = (NORMAL, *FAULTS),
 ) -> str:
-    """Medians and 5-95 % bands of scores (E, T) against steps; faulty ones from their onset (step 0) on."""
+    """Medians and 5-95 % bands of scores (E, S) at steps counted from the onset, one band a name."""
 
     def paint(axes: Axes) -> None:
-        for score, name, tone in ((clean, "clean", NORMAL), (faulty, label, color)):
+        for (name, score), color in zip(curves.items(), colors, strict=False):
             seen = (~np.isnan(score)).sum(0) >= max(2, len(score) // 4)
-            steps = np.flatnonzero(seen)
             low, middle, high = np.nanquantile(score[:, seen], [0.05, 0.5, 0.95], axis=0)
-            axes.fill_between(steps, low, high, color=tone, alpha=0.18, lw=0)
-            axes.plot(steps, middle, color=tone, lw=1.5, label=name)
+            axes.fill_between(steps[seen], low, high, color=color, alpha=0.18, lw=0)
+            axes.plot(steps[seen], middle, color=color, lw=1.5, label=name)
         axes.axhline(threshold, color=INK, lw=0.8, ls=(0, (4, 3)), label="alarm")
+        axes.axvline(0, color=QUIET, lw=0.8)
         axes.set(xlabel="steps since the onset", ylabel="score (nats)")
         axes.set_yscale("symlog", linthresh=50)
-        axes.legend(loc="upper right", ncols=3)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves) + 1)
 
     return draw(paint)
 

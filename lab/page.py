@@ -22,9 +22,7 @@ class Page:
     def figure(self, drawing: str, caption: str, narrow: bool = False) -> None:
         """A drawing with its caption."""
         kind = ' class="narrow"' if narrow else ""
-        self._parts.append(
-            f"<figure{kind}>{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+        self._parts.append(f"<figure{kind}>{drawing}<figcaption>{escape(caption)}</figcaption></figure>")
 
     def strip(self, pictures: Sequence[tuple[str, str]], caption: str) -> None:
         """Pictures (image, what it shows) side by side."""
@@ -36,9 +34,7 @@ class Page:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; the first column is text, the others are numbers."""
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-        )
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def footer(self, text: str) -> None:

@@ -1,8 +1,8 @@
 """The folder of a run: what was asked for, what happened, what was learned.
 
-    config.json     the command, the whole configuration, versions, git commit
-    metrics.jsonl   one JSON object a row, each with `global_step`; the truth about the run
-    model/          the last model; best/ beside it holds the best that was evaluated
+config.json     the command, the whole configuration, versions, git commit
+metrics.jsonl   one JSON object a row, each with `global_step`; the truth about the run
+model/          the last model; best/ beside it holds the best that was evaluated
 """
 
 import json

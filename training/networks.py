@@ -1,6 +1,7 @@
 """Multilayer perceptrons, the networks of small observations and of tables."""
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 from torch import nn
@@ -21,7 +22,7 @@ def mlp(
     """
     sizes = (inputs, *hidden)
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         layers += [_linear(before, after, _GAINS[activation]), _LAYERS[activation]()]
     return nn.Sequential(*layers, _linear(sizes[-1], outputs, output_gain))
 

@@ -80,6 +80,6 @@ def linear(optimizer: torch.optim.Optimizer, lr: float, done: float) -> None:
 
 
 def cosine(optimizer: torch.optim.Optimizer, lr: float, done: float) -> None:
-    """Sets the learning rate on its half cosine from `lr` to zero (Loshchilov and Hutter, arXiv:1608.03983)."""
+    """Sets the learning rate on its half cosine from `lr` to zero (arXiv:1608.03983)."""
     for group in optimizer.param_groups:
         group["lr"] = lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

@@ -34,9 +34,7 @@ class WandbLog:
         if self._run is not None:
             self._guarded(lambda: self._run.finish())
 
-    def _start(
-        self, cfg: RunConfig, mode: str, folder: Path, config: Mapping[str, Any], group: str
-    ) -> None:
+    def _start(self, cfg: RunConfig, mode: str, folder: Path, config: Mapping[str, Any], group: str) -> None:
         # W&B takes our package `agents` for somebody else's and would advertise a product for it.
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         import wandb

@@ -45,9 +45,7 @@ class Categorical(nn.Module):
         """The most likely action."""
         return outputs.argmax(-1)
 
-    def log_prob(
-        self, outputs: Float[Tensor, "B A"], action: Int[Tensor, " B"]
-    ) -> Float[Tensor, " B"]:
+    def log_prob(self, outputs: Float[Tensor, "B A"], action: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Log-probability of the actions."""
         return -F.cross_entropy(outputs, action, reduction="none")
 
@@ -76,9 +74,7 @@ class Gaussian(nn.Module):
         """The mean."""
         return outputs
 
-    def log_prob(
-        self, outputs: Float[Tensor, "B A"], action: Float[Tensor, "B A"]
-    ) -> Float[Tensor, " B"]:
+    def log_prob(self, outputs: Float[Tensor, "B A"], action: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         """Log-density of the actions, summed over axes."""
         z = (action - outputs) * (-self.log_std).exp()
         return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)

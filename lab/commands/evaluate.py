@@ -41,7 +41,9 @@ def main(words: list[str]) -> None:
     episodes = evaluate(act, agent.cfg.env, told.episodes, told.seed)
     found = summary(episodes)
     how = "actions drawn from the policy" if told.sample else "greedy actions"
-    print(f"{agent.kind} on {agent.cfg.env}, {told.episodes} episodes, {how}, {agent.step:,} steps of learning")
+    print(
+        f"{agent.kind} on {agent.cfg.env}, {told.episodes} episodes, {how}, {agent.step:,} steps of learning"
+    )
     print(f"  mean return {_with_interval(found, 'eval/return')}")
     print(f"  IQM         {_with_interval(found, 'eval/iqm')}")
     lengths = episodes.length
@@ -53,4 +55,5 @@ def main(words: list[str]) -> None:
 
 
 def _with_interval(found: dict[str, float], name: str) -> str:
-    return f"{found[name]:.1f}  (95 % bootstrap interval {found[name + '_low']:.1f} to {found[name + '_high']:.1f})"
+    low, high = found[f"{name}_low"], found[f"{name}_high"]
+    return f"{found[name]:.1f}  (95 % bootstrap interval {low:.1f} to {high:.1f})"

@@ -49,8 +49,10 @@ def main(words: list[str]) -> None:
         raise
     folder.close()
     n = len(detector.calibration)
-    print(f"{path}: {detector.kind} of {len(table.columns)} columns, calibrated on {n} rows nothing else used")
     print(
-        f"  rows that score above {detector.threshold:.4g} are anomalies: at most {detector.alpha:.3g} of normal"
-        " rows, in the mean over calibration sets, if rows are exchangeable"
+        f"{path}: {detector.kind} of {len(table.columns)} columns, calibrated on {n} rows nothing else used"
+    )
+    print(
+        f"  rows that score above {detector.threshold:.4g} are anomalies: at most {detector.alpha:.3g} of"
+        " normal rows, in the mean over calibration sets, if rows are exchangeable"
     )

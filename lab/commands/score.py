@@ -46,4 +46,6 @@ def main(words: list[str]) -> None:
             for row, (s, p, flag) in enumerate(zip(score, p_value, anomaly, strict=True))
         )
     aside.rename(out)
-    print(f"{out}: {len(score)} rows, {anomaly.sum()} anomalies at a false-alarm rate of {detector.alpha:.3g}")
+    print(
+        f"{out}: {len(score)} rows, {anomaly.sum()} anomalies at a false-alarm rate of {detector.alpha:.3g}"
+    )
