@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -81,7 +82,7 @@ class Episodes:
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.name}.new.npz")
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        np.savez(aside, **arrays)  # type: ignore[arg-type]  (NumPy's stub gives every keyword to allow_pickle)
+        np.savez(aside, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
         aside.rename(file)
 
     @staticmethod
@@ -135,7 +136,12 @@ def record(
     for one in envs:
         one.close()
     columns = zip(*(row for episode in played for row in episode), strict=True)
-    kinds = {"action": action.dtype, "terminated": np.bool_, "truncated": np.bool_, "fault": np.bool_}
+    kinds: dict[str, Any] = {
+        "action": action.dtype,
+        "terminated": np.bool_,
+        "truncated": np.bool_,
+        "fault": np.bool_,
+    }
     rows = {
         name: np.array(column).astype(kinds.get(name, np.float32))
         for name, column in zip(ROW, columns, strict=True)

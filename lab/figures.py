@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -16,7 +17,7 @@ INK, QUIET, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 NORMAL = "#2b6cb0"
 FAULTS = ("#c2410c", "#7c3aed", "#0f766e", "#be185d", "#a16207")
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # Matplotlib's stub spells out three hundred keys
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Helvetica", "Arial", "DejaVu Sans"],
@@ -37,7 +38,7 @@ STYLE = {
 
 def draw(paint: Callable[[Axes], None], width: float = 7.2, height: float = 2.9) -> str:
     """The SVG of one pair of axes that `paint` draws on; sizes in inches."""
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  (keys are spelled out in the stub)
+    with matplotlib.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(width, height))
         paint(axes)
         out = io.StringIO()

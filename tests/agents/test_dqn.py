@@ -1,0 +1,134 @@
+import pytest
+import torch
+
+import tests.probes
+from agents import dqn
+from envs import Spaces, Transition, make
+from training.errors import InputError
+from training.run import RunConfig
+
+
+def learned(env: str, steps: int = 6_000) -> dqn.Learner:
+    cfg = dqn.Config(
+        env=env,
+        gamma=tests.probes.GAMMA,
+        hidden=(32,),
+        lr=3e-3,
+        warm_up=256,
+        explore_steps=3_000,
+        target_every=1,
+        run=RunConfig(steps=steps, device="cpu"),
+    )
+    envs = make(env, cfg.num_envs, seed=0)
+    learner = dqn.Learner(cfg, envs.spaces)
+    for _ in dqn.train(cfg, learner, envs):
+        pass
+    return learner
+
+
+def values(learner: dqn.Learner, *seen: float) -> torch.Tensor:
+    with torch.no_grad():
+        return learner.model(torch.tensor(seen)[:, None])
+
+
+def test_the_target_by_hand() -> None:
+    q_next = torch.tensor([[1.0, 2.0], [5.0, 0.0]])  # chooses 1, then 0
+    q_next_slow = torch.tensor([[7.0, 4.0], [6.0, 9.0]])  # is worth 4, then 6
+    ended = torch.tensor([False, True])
+    found = dqn.td_target(q_next, q_next_slow, torch.tensor([1.0, 3.0]), ended, gamma=0.5)
+    assert found.tolist() == [3.0, 3.0]  # 1 + 0.5·4, and 3 alone
+
+
+def test_the_loss_by_hand_and_its_gradient() -> None:
+    q = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    loss, metrics = dqn.td_loss(q, torch.tensor([1, 0]), torch.tensor([0.0, 6.0]))
+    assert loss.item() == pytest.approx(6.5)  # (4 + 9) / 2
+    assert metrics["q/chosen"].item() == pytest.approx(2.5)
+    (gradient,) = torch.autograd.grad(loss, q)
+    assert gradient.tolist() == [[0.0, 2.0], [-3.0, 0.0]]
+
+
+def test_a_constant_reward_is_worth_itself() -> None:
+    torch.testing.assert_close(
+        values(learned("probe/constant-v0"), 1.0), torch.ones(1, 2), atol=0.05, rtol=0
+    )
+
+
+def test_values_follow_what_is_seen() -> None:
+    expected = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    torch.testing.assert_close(values(learned("probe/observed-v0"), -1.0, 1.0), expected, atol=0.1, rtol=0)
+
+
+def test_a_delayed_reward_is_discounted_once() -> None:
+    found = values(learned("probe/delayed-v0"), 0.0, 1.0).mean(1).tolist()
+    assert found == [pytest.approx(tests.probes.GAMMA, abs=0.05), pytest.approx(1.0, abs=0.05)]
+
+
+def test_a_time_limit_bootstraps() -> None:
+    worth = 1 / (1 - tests.probes.GAMMA)
+    assert values(learned("probe/endless-v0"), 1.0).mean().item() == pytest.approx(worth, abs=0.1)
+
+
+def test_actions_have_their_own_values() -> None:
+    found = values(learned("probe/chosen-v0"), 1.0)
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 1.0]]), atol=0.1, rtol=0)
+
+
+def test_the_action_follows_what_is_seen() -> None:
+    policy = learned("probe/matched-v0").model
+    assert policy.act(torch.tensor([[-1.0], [1.0]])).tolist() == [0, 1]
+
+
+def rows(first: int, count: int, valid: list[bool] | None = None) -> Transition:
+    number = torch.arange(first, first + count)
+    seen, flags = number[:, None].float(), torch.zeros(count, dtype=torch.bool)
+    kept = torch.tensor(valid) if valid else ~flags
+    return Transition(seen, number, number.float(), flags, flags, seen + 1, kept)
+
+
+def test_the_replay_forgets_the_oldest_when_it_wraps_around() -> None:
+    replay = dqn.Replay(5)
+    replay.add(rows(0, 3))
+    assert len(replay) == 3
+    replay.add(rows(3, 4))
+    assert len(replay) == 5
+    assert sorted(replay.rows.action.tolist()) == [2, 3, 4, 5, 6]
+
+
+def test_the_replay_keeps_rows_together_and_leaves_out_rows_without_an_action() -> None:
+    replay = dqn.Replay(10)
+    replay.add(rows(0, 4, [True, False, True, True]))
+    drawn = replay.sample(1_000, torch.Generator().manual_seed(0))
+    assert set(drawn.action.tolist()) == {0, 2, 3}
+    assert torch.equal(drawn.obs[:, 0], drawn.action.float())
+    assert torch.equal(drawn.next_obs[:, 0], drawn.action + 1.0)
+
+
+def test_exploration_falls_on_a_straight_line() -> None:
+    cfg = dqn.Config(epsilon=1.0, epsilon_end=0.2, explore_steps=100)
+    learner = dqn.Learner(cfg, Spaces(4, discrete=2))
+    found = []
+    for learner.step in (0, 50, 100, 900):
+        found.append(learner.epsilon)
+    assert found == [1.0, pytest.approx(0.6), pytest.approx(0.2), pytest.approx(0.2)]
+
+
+def test_throwing_the_generator_away_at_every_yield_changes_nothing() -> None:
+    cfg = dqn.Config(warm_up=300, replay=1_000, run=RunConfig(steps=3_000, device="cpu"))
+    weights = []
+    for restart in (False, True):
+        envs = make(cfg.env, cfg.num_envs, seed=3)
+        learner = dqn.Learner(cfg, envs.spaces)
+        updates = dqn.train(cfg, learner, envs)
+        while (yielded := next(updates, None)) is not None:
+            if restart and yielded[0] < cfg.run.steps:
+                updates = dqn.train(cfg, learner, envs)
+        weights.append(learner.model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_continuous_actions_and_sampling_are_refused() -> None:
+    with pytest.raises(InputError, match="continuous actions"):
+        dqn.QNetwork(dqn.Config(), Spaces(3, low=(-1.0,), high=(1.0,)))
+    with pytest.raises(InputError, match="deterministic"):
+        dqn.QNetwork(dqn.Config(), Spaces(3, discrete=2)).act(torch.zeros(1, 3), torch.Generator())

@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tests.probes
+from agents import ppo
+from envs import Spaces, make
+from training.errors import InputError
+from training.run import RunConfig
+
+
+def learned(env: str, steps: int = 12_000, **settings: object) -> ppo.Learner:
+    cfg = ppo.Config(
+        env=env,
+        gamma=tests.probes.GAMMA,
+        num_envs=16,
+        rollout=16,
+        minibatch=128,
+        hidden=(32,),
+        lr=5e-3,
+        run=RunConfig(steps=steps, device="cpu"),
+        **settings,
+    )
+    envs = make(env, cfg.num_envs, seed=0)
+    learner = ppo.Learner(cfg, envs.spaces)
+    for _ in ppo.train(cfg, learner, envs):
+        pass
+    return learner
+
+
+def value(learner: ppo.Learner, *seen: float) -> list[float]:
+    with torch.no_grad():
+        return learner.model(torch.tensor(seen)[:, None])[1].tolist()
+
+
+def test_the_loss_by_hand() -> None:
+    # ratios 2 and 1/2, ε = 0.2: min(2·1, 1.2·1) = 1.2;  min(0.5·(−1), 0.8·(−1)) = −0.8
+    log_ratio = torch.tensor([2.0, 0.5]).log()
+    loss, metrics = ppo.ppo_loss(
+        log_ratio,
+        torch.zeros(2),
+        torch.tensor([1.0, -1.0]),
+        value=torch.tensor([1.0, 2.0]),
+        value_target=torch.tensor([0.0, 4.0]),
+        clip=0.2,
+        value_coef=0.5,
+    )
+    assert metrics["loss/policy"].item() == pytest.approx(-0.2)  # −(1.2 − 0.8) / 2
+    assert metrics["loss/value"].item() == pytest.approx(2.5)  # (1 + 4) / 2
+    assert loss.item() == pytest.approx(-0.2 + 0.5 * 2.5)
+
+
+def test_the_clip_stops_the_gradient_on_the_side_it_bounds_and_not_on_the_other() -> None:
+    log_prob = torch.tensor([2.0, 2.0, 0.5, 0.5]).log().requires_grad_()
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    zeros = torch.zeros(4)
+    loss, _ = ppo.ppo_loss(log_prob, zeros, advantage, zeros, zeros, clip=0.2, value_coef=0.5)
+    (gradient,) = torch.autograd.grad(loss, log_prob)
+    assert gradient.tolist() == [0.0, pytest.approx(0.5), pytest.approx(-0.125), 0.0]  # −Â ρ / 4, or 0
+
+
+def test_the_value_term_has_a_gradient() -> None:
+    predicted = torch.tensor([1.0, 2.0], requires_grad=True)
+    zeros = torch.zeros(2)
+    loss, _ = ppo.ppo_loss(zeros, zeros, zeros, predicted, zeros, clip=0.2, value_coef=0.5)
+    (gradient,) = torch.autograd.grad(loss, predicted)
+    assert gradient.tolist() == [0.5, 1.0]  # c_V · 2 (V − R) / B
+
+
+def test_a_constant_reward_is_worth_itself() -> None:
+    assert value(learned("probe/constant-v0"), 1.0) == [pytest.approx(1.0, abs=0.05)]
+
+
+def test_values_follow_what_is_seen() -> None:
+    found = value(learned("probe/observed-v0"), -1.0, 1.0)
+    assert found == [pytest.approx(-1.0, abs=0.1), pytest.approx(1.0, abs=0.1)]
+
+
+def test_a_delayed_reward_is_discounted_once() -> None:
+    found = value(learned("probe/delayed-v0"), 0.0, 1.0)
+    assert found == [pytest.approx(tests.probes.GAMMA, abs=0.05), pytest.approx(1.0, abs=0.05)]
+
+
+def test_a_time_limit_bootstraps() -> None:
+    worth = 1 / (1 - tests.probes.GAMMA)  # 2; a limit taken for an end would give less
+    assert value(learned("probe/endless-v0"), 1.0) == [pytest.approx(worth, abs=0.1)]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_better_action_is_chosen(shared: bool) -> None:
+    policy = learned("probe/chosen-v0", shared=shared).model
+    assert policy.act(torch.ones(3, 1)).tolist() == [1, 1, 1]
+
+
+def test_the_action_follows_what_is_seen() -> None:
+    policy = learned("probe/matched-v0").model
+    assert policy.act(torch.tensor([[-1.0], [1.0]])).tolist() == [0, 1]
+
+
+def test_a_continuous_action_finds_the_best_number() -> None:
+    learner = learned("probe/near-v0", steps=30_000)
+    assert learner.model.act(torch.ones(1, 1)).item() == pytest.approx(0.5, abs=0.1)
+    assert learner.model.head.log_std.item() < -0.5  # and grows sure of it
+
+
+def test_a_sampled_action_is_not_always_the_best_one() -> None:
+    policy = ppo.Policy(ppo.Config(), Spaces(4, discrete=2))
+    generator = torch.Generator().manual_seed(0)
+    assert 50 < policy.act(torch.zeros(200, 4), generator).sum() < 150
+
+
+def test_throwing_the_generator_away_at_every_yield_changes_nothing() -> None:
+    cfg = ppo.Config(run=RunConfig(steps=6_000, device="cpu"))
+    weights = []
+    for restart in (False, True):
+        envs = make(cfg.env, cfg.num_envs, seed=3)
+        learner = ppo.Learner(cfg, envs.spaces)
+        updates = ppo.train(cfg, learner, envs)
+        while (yielded := next(updates, None)) is not None:
+            if restart and yielded[0] < cfg.run.steps:
+                updates = ppo.train(cfg, learner, envs)
+        weights.append(learner.model.state_dict())
+    assert learner.step >= 6_000
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_other_seeds_learn_other_weights() -> None:
+    cfg = ppo.Config()
+    spaces = Spaces(4, discrete=2)
+    first, second, again = (
+        ppo.Learner(replace(cfg, run=RunConfig(seed=seed)), spaces).model.net[0].weight for seed in (0, 1, 0)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"gamma": 1.5}, "gamma is 1.5"), ({"minibatch": 0}, "minibatch is 0"), ({"lr": -1.0}, "lr is -1.0")],
+)
+def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ppo.Config(**setting)

@@ -1,0 +1,18 @@
+"""Every test runs with the shapes and types of all signatures checked."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+PACKAGES = ["agents", "anomaly", "envs", "generative", "training"]
+install_import_hook(PACKAGES, "beartype.beartype")
+
+os.environ["WANDB_MODE"] = "disabled"  # the tests of W&B set their own
+
+import pytest  # noqa: E402  (our packages must be imported after the hook)
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

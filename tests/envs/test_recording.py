@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from envs.faults import Fault
+from envs.recording import Episodes, record, render
+from training.errors import InputError
+
+
+def right(obs: torch.Tensor) -> torch.Tensor:
+    return torch.ones(len(obs), dtype=torch.int64)
+
+
+def test_recorded_episodes_are_what_gymnasium_plays() -> None:
+    episodes = record(right, "CartPole-v1", [7, 8])
+    env = gym.make("CartPole-v1")
+    for i, seed in enumerate([7, 8]):
+        obs, _ = env.reset(seed=seed)
+        start, ended = episodes.starts[i], False
+        for row in range(start, start + episodes.length[i]):
+            np.testing.assert_array_equal(episodes.obs[row], obs)
+            obs, reward, terminated, truncated, _ = env.step(1)
+            np.testing.assert_array_equal(episodes.next_obs[row], obs)
+            assert (episodes.reward[row], episodes.terminated[row]) == (reward, terminated)
+            ended = terminated or truncated
+        assert ended
+    assert episodes.returns.tolist() == episodes.length.tolist()
+
+
+def test_an_episode_does_not_depend_on_those_beside_it() -> None:
+    both, alone = record(right, "CartPole-v1", [3, 4]), record(right, "CartPole-v1", [4, 4])
+    np.testing.assert_array_equal(both.obs[both.starts[1] :], alone.obs[alone.starts[1] :])
+
+
+def test_an_episode_without_an_end_is_cut() -> None:
+    episodes = record(right, "CartPole-v1", [0], max_steps=4)
+    assert episodes.length.tolist() == [4]
+    assert episodes.truncated.tolist() == [False, False, False, True]
+
+
+def test_continuous_actions_are_recorded_as_the_environment_got_them() -> None:
+    episodes = record(lambda obs: torch.full((len(obs), 1), 0.5), "Pendulum-v1", [0], max_steps=3)
+    np.testing.assert_allclose(episodes.action, [[1.0]] * 3)
+
+
+def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
+    episodes = record(right, "CartPole-v1", range(3), [Fault(kind="noise", onset=2)] * 3)
+    episodes.save(tmp_path / "deep" / "some.npz")
+    again = Episodes.load(tmp_path / "deep" / "some.npz")
+    for name, value in vars(episodes).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["some.npz"]
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.savez(tmp_path / "pickle.npz", obs=np.array([{}], dtype=object))
+    for name in ("text", "other", "pickle", "missing"):
+        with pytest.raises(InputError, match=f"{name}.npz cannot be read as recorded episodes"):
+            Episodes.load(tmp_path / f"{name}.npz")
+
+
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    arrays = vars(record(right, "CartPole-v1", [0]))
+    np.savez(tmp_path / "short.npz", **{**arrays, "reward": arrays["reward"][:-1]})
+    with pytest.raises(InputError, match="reward has .* rows, expected"):
+        Episodes.load(tmp_path / "short.npz")
+
+
+def test_by_time_leaves_nan_after_an_end() -> None:
+    episodes = record(right, "CartPole-v1", range(5))
+    table = episodes.by_time(episodes.reward)
+    assert table.shape == (5, episodes.length.max())
+    np.testing.assert_array_equal((~np.isnan(table)).sum(1), episodes.length)
+
+
+def test_frames_are_pictures_that_move() -> None:
+    frames = render(right, "CartPole-v1", 0, Fault(kind="none"), [0, 5])
+    assert frames[0].shape == (400, 600, 3)
+    assert (frames[0] != frames[1]).any()

@@ -1,0 +1,132 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+import tests.probes  # noqa: F401  (registers the probes)
+from envs import Transition, VectorEnv, make
+from envs.vector import make_one
+from training.errors import InputError
+
+
+def played(envs: VectorEnv, steps: int) -> list[Transition]:
+    zeros = torch.zeros(envs.num_envs, dtype=torch.int64)
+    return [envs.step(zeros) for _ in range(steps)]
+
+
+def counters(mode: AutoresetMode, kind: type = SyncVectorEnv, **options: object) -> VectorEnv:
+    made = kind([lambda: gym.make("probe/counter-v0")] * 2, autoreset_mode=mode, **options)
+    return VectorEnv(made, 0)
+
+
+def story(transition_rows: list[Transition]) -> list[tuple]:
+    """What happened in environment 1, row by row, where an action was taken."""
+    rows = Transition.stack(transition_rows).map(lambda field: field[:, 1])
+    kept = rows.map(lambda field: field[rows.valid])
+    return list(
+        zip(
+            kept.obs.tolist(),
+            kept.reward.tolist(),
+            kept.terminated.tolist(),
+            kept.truncated.tolist(),
+            kept.next_obs.tolist(),
+            strict=True,
+        )
+    )
+
+
+EXPECTED = [
+    ([0, 0], 1, False, False, [0, 1]),
+    ([0, 1], 2, True, False, [0, 2]),
+    ([1, 0], 1, False, False, [1, 1]),
+    ([1, 1], 2, False, False, [1, 2]),
+    ([1, 2], 3, False, True, [1, 3]),
+    ([2, 0], 1, False, False, [2, 1]),
+]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+def test_every_autoreset_mode_tells_the_same_story(mode: AutoresetMode, kind: type) -> None:
+    envs = counters(mode, kind)
+    assert story(played(envs, 12))[: len(EXPECTED)] == EXPECTED
+    envs.close()
+
+
+def test_environments_that_reuse_their_memory_do_not_change_the_past() -> None:
+    envs = counters(AutoresetMode.SAME_STEP, copy=False)
+    assert story(played(envs, 8))[: len(EXPECTED)] == EXPECTED
+
+
+def test_only_next_step_environments_have_rows_without_an_action() -> None:
+    for mode in AutoresetMode:
+        rows = Transition.stack(played(counters(mode), 10))
+        assert bool(rows.valid.all()) == (mode != AutoresetMode.NEXT_STEP)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_episodes_are_counted_once_in_every_mode(mode: AutoresetMode) -> None:
+    envs = counters(mode)
+    played(envs, 12)
+    found = envs.episodes()
+    assert found["episode/length"][:4].tolist() == [2, 2, 3, 3]
+    assert found["episode/return"][:4].tolist() == [3, 3, 6, 6]
+    assert envs.episodes() == {}
+
+
+def test_native_cartpole_steps_like_the_single_one() -> None:
+    envs = make("CartPole-v1", 8, seed=1)
+    single = gym.make("CartPole-v1").unwrapped
+    generator = torch.Generator().manual_seed(0)
+    compared = ends = 0
+    for _ in range(400):
+        exact = envs._envs.state.T.copy()  # the observation is this, rounded to float32
+        t = envs.step(torch.randint(2, (8,), generator=generator))
+        for i in range(8):
+            if not t.valid[i]:
+                continue
+            single.reset()
+            single.state = exact[i]
+            obs, reward, terminated, _, _ = single.step(int(t.action[i]))
+            np.testing.assert_allclose(t.next_obs[i].numpy(), obs, rtol=1e-6)
+            assert (float(t.reward[i]), bool(t.terminated[i])) == (reward, terminated)
+            compared, ends = compared + 1, ends + terminated
+    assert compared > 3_000
+    assert ends > 50
+
+
+def test_continuous_actions_fill_the_bounds_and_are_clipped() -> None:
+    envs = make("Pendulum-v1", 2, seed=0)
+    high = torch.tensor(envs.spaces.high)
+    actions = np.array([[-1.0], [0.0], [1.0], [7.0]], np.float32)
+    np.testing.assert_allclose(envs.spaces.to_env(actions)[:, 0], np.array([-1, 0, 1, 1]) * high.item())
+
+
+def test_discrete_actions_may_start_anywhere() -> None:
+    from envs.spaces import Spaces
+
+    box = gym.spaces.Box(-1, 1, (3,))
+    spaces = Spaces.of(box, gym.spaces.Discrete(3, start=-1), "some")
+    assert spaces.to_env(np.array([0, 2])).tolist() == [-1, 1]
+
+
+def test_observations_of_other_kinds_are_flattened_by_gymnasiums_rule() -> None:
+    envs = make("FrozenLake-v1", 3, seed=0)
+    assert envs.spaces.obs == 16
+    assert envs.obs.sum(1).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_unknown_and_unfit_environments_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="CartPole-v9.*cannot be made"):
+        make("CartPole-v9", 2, seed=0)
+    with pytest.raises(InputError, match="cannot be made"):
+        make("no such thing", 2, seed=0)
+
+    class Painter(gym.Env):
+        observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        action_space = gym.spaces.Discrete(2)
+
+    gym.register("probe/painter-v0", Painter)
+    with pytest.raises(InputError, match=r"shows images \(8, 8, 3\)"):
+        make_one("probe/painter-v0")

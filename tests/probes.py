@@ -1,0 +1,74 @@
+"""Environments so small that the right values and policies are known (after rejax and bsuite)."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+GAMMA = 0.5
+
+
+class Probe(gym.Env):
+    """One number to see, two actions or one number to give; `kind` says what is paid for."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self, kind: str, continuous: bool = False) -> None:
+        self.kind = kind
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,)) if continuous else gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.steps = 0
+        self.sign = float(self.np_random.choice([-1.0, 1.0])) if self.kind in ("observed", "matched") else 1.0
+        return self._see(), {}
+
+    def step(self, action: Any) -> tuple:
+        seen, self.steps = self.sign, self.steps + 1
+        rewards = {
+            "constant": lambda: 1.0,  # V = 1
+            "observed": lambda: seen,  # V(o) = o
+            "delayed": lambda: float(self.steps == 2),  # V(start) = γ, V(middle) = 1
+            "chosen": lambda: 1.0 if action == 1 else -1.0,  # the best action is 1
+            "matched": lambda: 1.0 if 2 * action - 1 == seen else -1.0,  # the best action is what is seen
+            "near": lambda: -float((action[0] - 0.5) ** 2),  # the best action is 0.5
+            "endless": lambda: 1.0,  # V = 1 / (1 − γ), whenever somebody stops looking
+        }
+        reward = rewards[self.kind]()
+        terminated = self.kind != "endless" and self.steps == (2 if self.kind == "delayed" else 1)
+        return self._see(), reward, terminated, False, {}
+
+    def _see(self) -> np.ndarray:
+        return np.array([self.sign if self.kind != "delayed" else float(self.steps)], np.float32)
+
+
+for _kind in ("constant", "observed", "delayed", "chosen", "matched"):
+    gym.register(f"probe/{_kind}-v0", Probe, kwargs={"kind": _kind})
+gym.register("probe/near-v0", Probe, kwargs={"kind": "near", "continuous": True})
+gym.register("probe/endless-v0", Probe, kwargs={"kind": "endless"}, max_episode_steps=3)
+
+
+class Counter(gym.Env):
+    """Shows (episode, step); ends after 2, 3, 2, 3, ... steps, by termination and truncation in turn."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.episode = -1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        self.episode, self.steps = self.episode + 1, 0
+        return self._see(), {}
+
+    def step(self, action: int) -> tuple:
+        self.steps += 1
+        ended = self.steps == 2 + self.episode % 2
+        odd = self.episode % 2 == 1
+        return self._see(), float(self.steps), ended and not odd, ended and odd, {}
+
+    def _see(self) -> np.ndarray:
+        return np.array([self.episode, self.steps], np.float32)
+
+
+gym.register("probe/counter-v0", Counter)
