@@ -7,8 +7,17 @@ from agents import dqn, ppo
 from training.run import RunConfig
 
 PPO = {
-    # A mean greedy return of 475 within 0.3 s: `python -m benchmarks.agents --algo ppo`.
-    "CartPole-v1": ppo.Config(env="CartPole-v1", lr=5e-3, reward_scale=0.05),
+    # A mean greedy return of 475 after a median of 0.27 CPU seconds, 0.39 at worst, 1/16 of Stable-Baselines3's:
+    # `python -m benchmarks.agents --algo ppo --seeds 15`. After all 100,000 steps 500, from every seed tried.
+    "CartPole-v1": ppo.Config(
+        env="CartPole-v1",
+        num_envs=32,
+        rollout=32,
+        minibatch=512,
+        lr=1e-2,
+        max_norm=5.0,
+        reward_scale=0.05,
+    ),
 }
 
 DQN = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {"autoencoder": {}, "vae": presets.VAE}
 SHARES = (0.7, 0.15, 0.15)  # of a table's rows, to fit, select and test
 
 
+@runtime_checkable
 class Model(Protocol):
     """What every generative model can do for a detector."""
 

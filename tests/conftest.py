@@ -4,8 +4,10 @@ import os
 
 from jaxtyping import install_import_hook
 
+import tests.typechecker  # noqa: F401  (the hook finds it by name)
+
 PACKAGES = ["agents", "anomaly", "envs", "generative", "training"]
-install_import_hook(PACKAGES, "beartype.beartype")
+install_import_hook(PACKAGES, "tests.typechecker.typechecker")
 
 os.environ["WANDB_MODE"] = "disabled"  # the tests of W&B set their own
 

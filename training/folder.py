@@ -34,20 +34,15 @@ class RunFolder:
         self.path = path
         self.config = {"kind": kind, "config": config, "versions": versions(), "git": git_commit()}
         (path / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
-        self._rows = (path / "metrics.jsonl").open("a", buffering=1)
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
-        """Adds a row and flushes it; numbers that JSON lacks (NaN, infinity) become null."""
+        """Adds a row; numbers that JSON lacks (NaN, infinity) become null."""
         finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
-        self._rows.write(json.dumps({"global_step": step, **finite}) + "\n")
-
-    def close(self) -> None:
-        """Ends the rows."""
-        self._rows.close()
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"global_step": step, **finite}) + "\n")
 
     def discard(self) -> None:
         """Takes the folder away again: the run failed before it had anything to keep."""
-        self.close()
         shutil.rmtree(self.path)
 
 

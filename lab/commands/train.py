@@ -111,7 +111,6 @@ def _drive(kind: str, cfg: Any, path: Path, updates: Any, save: Any, judge: Any,
         return drive(updates, cfg.run, folder, save=save, evaluate=judge, log=log)
     finally:
         log.close()
-        folder.close()
 
 
 def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:

@@ -1,0 +1,182 @@
+"""The commands as a user calls them; bad calls end in one line and exit code 2, and change nothing."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.cli import COMMANDS
+
+
+def lab(*words: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lab", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an agent, a model, a detector and data, made by the commands themselves."""
+    here = tmp_path_factory.mktemp("place")
+    rng = np.random.default_rng(0)
+    np.savetxt(here / "normal.csv", rng.normal(size=(200, 3)), delimiter=",", header="a,b,c", comments="")
+    np.savetxt(here / "other.csv", rng.normal(size=(20, 2)), delimiter=",", header="a,b", comments="")
+    for words in (
+        ["train", "ppo", "--env", "CartPole-v1", "--steps", "3000", "--dir", "agent"],
+        ["train", "dqn", "--env", "CartPole-v1", "--steps", "2000", "--dir", "dqn"],
+        ["train", "vae", "--data", "normal.csv", "--steps", "60", "--dir", "model"],
+        ["fit", "normal.csv", "--from", "model", "--dir", "detector"],
+    ):
+        done = lab(*words, cwd=here)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+    return here
+
+
+def test_version_and_help() -> None:
+    here = Path.cwd()
+    assert lab("--version", cwd=here).stdout == "lab 0.1.0\n"
+    said = lab("--help", cwd=here)
+    assert said.returncode == 0
+    assert all(f"lab {name}" in said.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train autoencoder"])
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
+    said = lab(*command.split(), "--help", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert f"usage: lab {command}" in said.stdout
+
+
+def test_a_run_leaves_what_was_promised(place: Path) -> None:
+    found = tree(place / "agent")
+    for file in ("config.json", "metrics.jsonl", "model/weights.safetensors", "model/model.json", "best/model.json"):
+        assert found[file]
+
+
+def test_evaluate_says_how_it_played_and_records(place: Path) -> None:
+    greedy = lab("evaluate", "agent", "--episodes", "5", "--record", cwd=place)
+    assert greedy.returncode == 0, greedy.stderr
+    assert "greedy actions" in greedy.stdout
+    assert "mean return" in greedy.stdout
+    assert "bootstrap interval" in greedy.stdout
+    assert (place / "agent" / "rollouts" / "greedy-0.npz").is_file()
+    sampled = lab("evaluate", "agent", "--episodes", "5", "--sample", cwd=place)
+    assert "actions drawn from the policy" in sampled.stdout
+
+
+def test_the_same_configuration_learns_the_same_weights(place: Path) -> None:
+    assert lab("train", "ppo", "--config", "agent", "--dir", "again", cwd=place).returncode == 0
+    for file in ("model/weights.safetensors", "best/weights.safetensors"):
+        assert (place / "again" / file).read_bytes() == (place / "agent" / file).read_bytes()
+
+
+def test_scores_have_a_line_for_each_row(place: Path) -> None:
+    done = lab("score", "detector", "normal.csv", "--out", "scores.csv", cwd=place)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((place / "scores.csv").open()))
+    assert list(rows[0]) == ["row", "score", "p_value", "anomaly"]
+    assert [int(row["row"]) for row in rows] == list(range(200))
+    assert all((float(row["p_value"]) <= 1 / 31 + 1e-9) == (row["anomaly"] == "1") for row in rows)
+
+
+def test_a_detector_of_recorded_episodes(place: Path) -> None:
+    assert lab("evaluate", "agent", "--episodes", "20", "--seed", "1", "--record", cwd=place).returncode == 0
+    done = lab("fit", "agent/rollouts/greedy-1.npz", "--detector", "autoencoder", "--dir", "watch", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "calibrated on" in done.stdout
+
+
+BAD_CALLS = {
+    "no-such-command": "the command is 'no-such-command', expected one of",
+    "train": "needs what to train first",
+    "train ppx": "lab train ppx: expected one of",
+    "train ppo --env CartPole-v99": "'CartPole-v99' cannot be made",
+    "train ppo --env nonsense --dir new": "'nonsense' cannot be made",
+    "train ppo --steps -5": "steps is -5, expected more than 0",
+    "train ppo --steps many": "many",
+    "train ppo --no-such-flag 3": "--no-such-flag",
+    "train ppo --gamma 3": "gamma is 3.0, expected 0 to 1",
+    "train ppo --device gpu7 --dir new": "device is 'gpu7'",
+    "train ppo --dir agent": "agent exists already",
+    "train ppo --config nowhere": "nowhere does not exist",
+    "train ppo --config model": "configures 'vae', expected 'ppo'",
+    "train ppo --config half": "is not JSON",
+    "train dqn --env Pendulum-v1 --dir new": "continuous actions",
+    "train vae --data missing.csv": "missing.csv does not exist",
+    "train vae --data text.csv --dir new": "column 'b', row 1 is 'x', expected a number",
+    "train vae --data normal.csv --latent 0": "latent is 0",
+    "evaluate": "run",
+    "evaluate nowhere": "nowhere does not exist",
+    "evaluate empty": "is not a run folder",
+    "evaluate model": "expected an agent",
+    "evaluate half": "is not JSON",
+    "evaluate cut": "cut/model does not exist",
+    "evaluate damaged": "the file is damaged",
+    "evaluate agent --episodes 0": "episodes is 0, expected 1 or more",
+    "evaluate dqn --sample": "deterministic",
+    "fit missing.csv": "missing.csv does not exist",
+    "fit text.csv --dir new": "expected a number",
+    "fit gaps.csv --dir new": "row 0 is missing (NaN)",
+    "fit ragged.csv --dir new": "Expected 2 columns, got 1",
+    "fit norows.csv --dir new": "at least one of each",
+    "fit normal.csv --detector knn": "detector is 'knn'",
+    "fit normal.csv --alpha 0.0001 --dir new": "expected at least 9999 of them",
+    "fit normal.csv --alpha 2 --dir new": "expected a rate between 0 and 1",
+    "fit normal.csv --dir agent": "agent exists already",
+    "fit other.csv --from model --dir new": "has 2 columns, model expects 3",
+    "fit normal.csv --from agent --dir new": "holds a 'ppo', expected one of",
+    "fit normal.csv --from nowhere --dir new": "does not exist",
+    "score": "detector",
+    "score detector missing.csv": "does not exist",
+    "score detector other.csv": "has 2 columns, detector expects 3",
+    "score detector text.csv": "expected a number",
+    "score model normal.csv": "is a run of 'vae', expected a detector",
+    "score detector normal.csv --out no/where.csv": "no does not exist",
+    "demo --episodes 3": "episodes is 3, expected 10 or more",
+    "demo --dir agent": "exists already",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_place(place: Path) -> Path:
+    import shutil
+
+    (place / "empty").mkdir()
+    (place / "half").mkdir()
+    (place / "half" / "config.json").write_text('{"kind": "ppo", "con')
+    shutil.copytree(place / "agent", place / "cut")
+    shutil.rmtree(place / "cut" / "model")
+    shutil.copytree(place / "agent", place / "damaged")
+    weights = bytearray((place / "damaged/model/weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (place / "damaged/model/weights.safetensors").write_bytes(weights)
+    (place / "text.csv").write_text("a,b\n1,2\n3,x\n")
+    (place / "gaps.csv").write_text("a,b\n1,\n3,4\n")
+    (place / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    (place / "norows.csv").write_text("a,b\n")
+    return place
+
+
+@pytest.mark.parametrize("call", BAD_CALLS)
+def test_a_bad_call_is_one_line_and_changes_nothing(call: str, bad_place: Path) -> None:
+    before = tree(bad_place)
+    done = lab(*call.split(), cwd=bad_place)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("lab: ")
+    assert BAD_CALLS[call] in done.stderr
+    assert tree(bad_place) == before

@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.driver import Outcome, drive
+from training.errors import InputError
+from training.folder import RunFolder, read_config, read_rows
+from training.metrics import Meter, Metrics
+from training.run import RunConfig
+
+
+def counting(to: int, by: int = 10) -> Iterator[tuple[int, Metrics]]:
+    for step in range(by, to + 1, by):
+        yield step, {"loss/some": torch.tensor(float(step))}
+
+
+class Bench:
+    """A run with scores that are given beforehand."""
+
+    def __init__(self, path: Path, scores: list[float]) -> None:
+        self.folder = RunFolder(path, "some", {"a": 1})
+        self.scores, self.saved = iter(scores), []
+
+    def save(self, to: Path) -> None:
+        self.saved.append(to.name)
+
+    def evaluate(self) -> tuple[float, dict[str, float]]:
+        score = next(self.scores)
+        return score, {"eval/return": score}
+
+    def drive(self, updates: Iterator, **settings: object) -> Outcome:
+        cfg = RunConfig(**{"steps": 100, "log_every": 30, "evaluate_every": 50} | settings)
+        return drive(updates, cfg, self.folder, save=self.save, evaluate=self.evaluate)
+
+
+def test_rows_hold_the_mean_since_the_last_row(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [1.0, 2.0])
+    bench.drive(counting(100))
+    rows = [row for row in read_rows(tmp_path / "run") if "loss/some" in row]
+    assert [(row["global_step"], row["loss/some"]) for row in rows] == [(30, 20), (60, 50), (90, 80)]
+
+
+def test_evaluations_are_rows_and_the_best_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [5.0, 3.0])
+    outcome = bench.drive(counting(100))
+    evaluated = [(r["global_step"], r["eval/return"]) for r in read_rows(tmp_path / "run") if "eval/return" in r]
+    assert evaluated == [(50, 5.0), (100, 3.0)]
+    assert (outcome.step, outcome.score, outcome.best) == (100, 3.0, 5.0)
+    assert bench.saved == ["best", "model", "model", "model"]
+
+
+def test_the_end_is_evaluated_even_when_its_time_has_not_come(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [5.0, 7.0])
+    assert bench.drive(counting(70)).best == 7.0
+
+
+def test_a_reached_score_stops_the_run(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [5.0])
+    assert bench.drive(counting(10_000), stop_at=5.0).step == 50
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_where_the_state_is_whole_and_saves(tmp_path: Path, number: int) -> None:
+    def disturbed() -> Iterator[tuple[int, Metrics]]:
+        for step, metrics in counting(100):
+            if step == 20:
+                os.kill(os.getpid(), number)
+            yield step, metrics
+
+    bench = Bench(tmp_path / "run", [])
+    before = signal.getsignal(number)
+    outcome = bench.drive(disturbed())
+    assert (outcome.step, outcome.signal) == (20, number)
+    assert bench.saved == ["model"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_meter_counts_every_observation_of_an_array_once() -> None:
+    meter = Meter()
+    meter.add({"episode/return": np.array([1.0, 2.0, 3.0]), "loss/a": 1.0})
+    meter.add({"episode/return": np.array([6.0])})
+    assert meter.row() == {"episode/return": 3.0, "loss/a": 1.0}
+    assert meter.row() == {}
+
+
+def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", "some", {})
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder(tmp_path / "run", "some", {})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder(tmp_path / "file", "some", {})
+
+
+def test_rows_are_strict_json_and_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", "some", {})
+    folder.write(1, {"loss/a": float("nan"), "loss/b": 2.0})
+    file = tmp_path / "run" / "metrics.jsonl"
+    assert "NaN" not in file.read_text()
+    with file.open("a") as rows:
+        rows.write('{"global_step": 2, "lo')
+    assert read_rows(tmp_path / "run") == [{"global_step": 1, "loss/a": None, "loss/b": 2.0}]
+
+
+def test_config_tells_versions_and_what_was_asked(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", "some", {"a": 1})
+    found = read_config(tmp_path / "run")
+    assert (found["kind"], found["config"]) == ("some", {"a": 1})
+    assert found["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": 3, "config": {}}', json.dumps({"kind": "ppo"})])
+def test_half_written_configs_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json"):
+        read_config(tmp_path)
+
+
+def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        read_config(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        read_config(tmp_path / "nowhere")
