@@ -17,7 +17,7 @@ from envs.recording import Act, Episodes, record
 from lab.arguments import parse
 from lab.commands.train import train_agent
 from training.errors import InputError
-from training.folder import new_path
+from training.folder import RunFolder, new_path
 from training.seeds import numpy_generator, stream
 
 ENV = "CartPole-v1"
@@ -111,6 +111,7 @@ def main(words: list[str]) -> None:
     told: Demo = parse(Demo, words, "lab demo", "The whole story on CartPole.")
     start = time.perf_counter()
     path = told.dir or new_path("demo")
+    RunFolder(path, "demo", {"seed": told.seed, "episodes": told.episodes, "faulty": told.faulty})
     torch.set_num_threads(1)
 
     print(f"1. PPO learns {ENV}")

@@ -49,9 +49,7 @@ def test_the_loss_by_hand_and_its_gradient() -> None:
 
 
 def test_a_constant_reward_is_worth_itself() -> None:
-    torch.testing.assert_close(
-        values(learned("probe/constant-v0"), 1.0), torch.ones(1, 2), atol=0.05, rtol=0
-    )
+    torch.testing.assert_close(values(learned("probe/constant-v0"), 1.0), torch.ones(1, 2), atol=0.05, rtol=0)
 
 
 def test_values_follow_what_is_seen() -> None:

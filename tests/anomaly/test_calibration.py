@@ -17,7 +17,9 @@ def test_p_values_by_hand() -> None:
     asked=st.lists(st.integers(-1, 21), min_size=1, max_size=20),
     alpha=st.floats(0.01, 0.9),
 )
-def test_the_threshold_and_the_p_values_give_the_same_verdict(scores: list, asked: list, alpha: float) -> None:
+def test_the_threshold_and_the_p_values_give_the_same_verdict(
+    scores: list, asked: list, alpha: float
+) -> None:
     calibration, score = np.sort(np.array(scores, float)), np.array(asked, float)
     if alpha * (len(scores) + 1) < 1:
         with pytest.raises(InputError, match=r"expected at least \d+ of them"):

@@ -19,7 +19,9 @@ SHORT = RunConfig(steps=600, evaluate_every=100, device="cpu")
 def table(rows: int, seed: int = 0) -> Table:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(rows, 2))
-    x = np.concatenate([z, z @ [[1.0], [1.0]], z @ [[1.0], [-1.0]]], axis=1) + 0.1 * rng.normal(size=(rows, 4))
+    x = np.concatenate([z, z @ [[1.0], [1.0]], z @ [[1.0], [-1.0]]], axis=1) + 0.1 * rng.normal(
+        size=(rows, 4)
+    )
     return Table(x.astype(np.float32), ("a", "b", "c", "d"), "made up")
 
 

@@ -129,7 +129,9 @@ def test_columns_are_compared_by_name(tmp_path: Path) -> None:
         table.expect(("b", "a"), "the detector")
 
 
-@given(rows=st.integers(3, 500), seed=st.integers(0, 5), shares=st.sampled_from([(0.6, 0.15, 0.25), (1, 1, 98)]))
+@given(
+    rows=st.integers(3, 500), seed=st.integers(0, 5), shares=st.sampled_from([(0.6, 0.15, 0.25), (1, 1, 98)])
+)
 def test_parts_are_disjoint_whole_and_never_empty(rows: int, seed: int, shares: tuple) -> None:
     parts = list(split(rows, seed, *shares))
     assert all(len(part) for part in parts)

@@ -117,6 +117,7 @@ def test_a_linear_vae_finds_the_noise_and_the_exact_likelihood() -> None:
     assert loss_of(learner, rows) == pytest.approx(exact.item(), abs=0.05)
 
 
+@torch.no_grad()
 def loss_of(learner: vae.Learner, rows: torch.Tensor) -> float:
     """The negative bound, in nats a row, with fresh noise."""
     scaled = learner.model.scaled(rows)

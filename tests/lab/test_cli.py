@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.cli import COMMANDS
+from lab.cli import COMMANDS, main
 
 
 def lab(*words: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,13 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
 
 def test_a_run_leaves_what_was_promised(place: Path) -> None:
     found = tree(place / "agent")
-    for file in ("config.json", "metrics.jsonl", "model/weights.safetensors", "model/model.json", "best/model.json"):
+    for file in (
+        "config.json",
+        "metrics.jsonl",
+        "model/weights.safetensors",
+        "model/model.json",
+        "best/model.json",
+    ):
         assert found[file]
 
 
@@ -87,7 +93,7 @@ def test_the_same_configuration_learns_the_same_weights(place: Path) -> None:
 def test_scores_have_a_line_for_each_row(place: Path) -> None:
     done = lab("score", "detector", "normal.csv", "--out", "scores.csv", cwd=place)
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((place / "scores.csv").open()))
+    rows = list(csv.DictReader((place / "scores.csv").read_text().splitlines()))
     assert list(rows[0]) == ["row", "score", "p_value", "anomaly"]
     assert [int(row["row"]) for row in rows] == list(range(200))
     assert all((float(row["p_value"]) <= 1 / 31 + 1e-9) == (row["anomaly"] == "1") for row in rows)
@@ -140,7 +146,7 @@ BAD_CALLS = {
     "fit other.csv --from model --dir new": "has 2 columns, model expects 3",
     "fit normal.csv --from agent --dir new": "holds a 'ppo', expected one of",
     "fit normal.csv --from nowhere --dir new": "does not exist",
-    "score": "detector",
+    "score": "the folder that `lab fit` made",
     "score detector missing.csv": "does not exist",
     "score detector other.csv": "has 2 columns, detector expects 3",
     "score detector text.csv": "expected a number",
@@ -172,11 +178,23 @@ def bad_place(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("call", BAD_CALLS)
-def test_a_bad_call_is_one_line_and_changes_nothing(call: str, bad_place: Path) -> None:
+def test_a_bad_call_is_one_line_and_changes_nothing(
+    call: str, bad_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(bad_place)
+    monkeypatch.setattr(sys, "argv", ["lab", *call.split()])
     before = tree(bad_place)
-    done = lab(*call.split(), cwd=bad_place)
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("lab: ")
-    assert BAD_CALLS[call] in done.stderr
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2, said
+    assert said.count("\n") == 1, said
+    assert said.startswith("lab: ")
+    assert BAD_CALLS[call] in said
     assert tree(bad_place) == before
+
+
+def test_a_bad_call_has_no_traceback_as_a_process(bad_place: Path) -> None:
+    done = lab("evaluate", "damaged", cwd=bad_place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1

@@ -49,7 +49,9 @@ def test_rows_hold_the_mean_since_the_last_row(tmp_path: Path) -> None:
 def test_evaluations_are_rows_and_the_best_is_kept(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "run", [5.0, 3.0])
     outcome = bench.drive(counting(100))
-    evaluated = [(r["global_step"], r["eval/return"]) for r in read_rows(tmp_path / "run") if "eval/return" in r]
+    evaluated = [
+        (r["global_step"], r["eval/return"]) for r in read_rows(tmp_path / "run") if "eval/return" in r
+    ]
     assert evaluated == [(50, 5.0), (100, 3.0)]
     assert (outcome.step, outcome.score, outcome.best) == (100, 3.0, 5.0)
     assert bench.saved == ["best", "model", "model", "model"]
