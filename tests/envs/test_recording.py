@@ -60,7 +60,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     np.savez(tmp_path / "pickle.npz", obs=np.array([{}], dtype=object))
     for name in ("text", "other", "pickle", "missing"):
-        with pytest.raises(InputError, match=f"{name}.npz cannot be read as recorded episodes"):
+        with pytest.raises(InputError, match=rf"{name}\.npz cannot be read as recorded episodes"):
             Episodes.load(tmp_path / f"{name}.npz")
 
 

@@ -118,7 +118,7 @@ def test_observations_of_other_kinds_are_flattened_by_gymnasiums_rule() -> None:
 
 
 def test_unknown_and_unfit_environments_are_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="CartPole-v9.*cannot be made"):
+    with pytest.raises(InputError, match=r"CartPole-v9.*cannot be made"):
         make("CartPole-v9", 2, seed=0)
     with pytest.raises(InputError, match="cannot be made"):
         make("no such thing", 2, seed=0)

@@ -28,24 +28,26 @@ def log(tmp_path: Path, **settings: Any) -> WandbLog:
     return WandbLog(RunConfig(**settings), tmp_path, {"a": 1}, "ppo/CartPole-v1")
 
 
+def write_three(tmp_path: Path) -> None:
+    found = log(tmp_path)
+    for step in range(3):
+        found.write(step, {"loss/a": 1.0})
+    found.close()
+
+
 def test_a_run_without_an_account_goes_on_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb, "init", Broken().init)
     with pytest.warns(UserWarning, match="init is broken") as told:
-        found = log(tmp_path)
-        found.write(1, {"loss/a": 1.0})
-        found.close()
+        write_three(tmp_path)
     assert len(told) == 1
 
 
 def test_methods_that_raise_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wandb, "init", lambda **kwargs: Broken())
     with pytest.warns(UserWarning, match="define_metric is broken") as told:
-        found = log(tmp_path)
-        for step in range(3):
-            found.write(step, {"loss/a": 1.0})
-        found.close()
+        write_three(tmp_path)
     assert len(told) == 1
 
 
