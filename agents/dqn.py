@@ -25,7 +25,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
-from training.optim import descend, linear
+from training.optim import Adam, anneal
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -151,7 +151,7 @@ class Learner:
             self.model = QNetwork(cfg, spaces).to(self.device)
             self.slow = QNetwork(cfg, spaces).to(self.device)
         self.slow.load_state_dict(self.model.state_dict())
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, fused=True)
+        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         self.replay = Replay(cfg.replay)
         self.generator = torch_generator(cfg.run.seed, "dqn", self.device)
         self.step = 0
@@ -179,7 +179,7 @@ class Learner:
     def learn(self) -> Metrics:
         """A bout of updates on fresh samples; the metrics are those of the last."""
         cfg = self.cfg
-        linear(self.optimizer, cfg.lr, self.step / cfg.run.steps)
+        anneal(self.optimizer, cfg.lr, self.step / cfg.run.steps)
         rows = self.replay.sample(cfg.updates * cfg.batch, self.generator)
         with torch.no_grad():
             q_next, q_next_slow = self.model(rows.next_obs), self.slow(rows.next_obs)
@@ -196,7 +196,7 @@ class Learner:
     def _update(self, obs: Tensor, action: Tensor, target: Tensor) -> Metrics:
         """One step of Adam on one minibatch."""
         loss, metrics = td_loss(self.model(obs), action, target)
-        metrics["grad/norm"] = descend(loss, self.model.parameters(), self.optimizer, self.cfg.max_norm)
+        metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
         return metrics
 
 

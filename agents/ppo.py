@@ -29,8 +29,8 @@ from envs import Spaces, Transition, VectorEnv
 from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
-from training.networks import Activation, mlp
-from training.optim import Adam, linear
+from training.networks import Activation, Twins, mlp
+from training.optim import Adam, anneal
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -86,33 +86,31 @@ def ppo_loss(
 
 
 class Policy(nn.Module):
-    """The policy and its value: (B, O) -> outputs (B, A) for the head, values (B,)."""
+    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N)."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         super().__init__()
         self.head = head(spaces)
-        self.actions = spaces.actions
-        outputs = spaces.actions + (1 if cfg.shared else 0)
-        self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation, output_gain=0.01)
-        self.value = None if cfg.shared else mlp(spaces.obs, cfg.hidden, 1, cfg.activation)
+        self.shared, self.actions = cfg.shared, spaces.actions
+        self.net: nn.Module
+        if cfg.shared:
+            self.net = mlp(spaces.obs, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
+        else:
+            self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
-        if self.value is None:
+        if self.shared:
             outputs, value = self.net(obs).split((self.actions, 1), -1)
         else:
-            outputs, value = self.net(obs), self.value(obs)
-        return outputs, value.squeeze(-1)
-
-    def outputs(self, obs: Float[Tensor, "N O"]) -> Float[Tensor, "N A"]:
-        """What the head needs, without the value."""
-        return self.net(obs) if self.value is not None else self.net(obs)[:, :-1]
+            outputs, value = self.net(obs)  # of the second net only the first number is used
+        return outputs, value[..., 0]
 
     @torch.inference_mode()
     def act(
         self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
     ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
         """The likeliest action, or one drawn with `generator`."""
-        outputs = self.outputs(obs)
+        outputs, _ = self(obs)
         if generator is None:
             return self.head.best(outputs)
         return self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
@@ -138,7 +136,7 @@ class Learner:
         rows = []
         with torch.inference_mode():
             for step_noise in noise.unbind():
-                action = self.model.head.sample(self.model.outputs(envs.obs), step_noise)
+                action = self.model.head.sample(self.model(envs.obs)[0], step_noise)
                 rows.append(envs.step(action))
         self.step += envs.num_envs * self.cfg.rollout
         return Transition.stack(rows)
@@ -210,6 +208,6 @@ class Learner:
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
     """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
-        linear(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        anneal(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
         metrics = learner.learn(learner.judge(learner.rollout(envs)))
         yield learner.step, metrics | envs.episodes()

@@ -19,7 +19,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
-from training.optim import cosine, descend
+from training.optim import Adam, cosine
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -90,7 +90,7 @@ class Learner:
             self.model = Autoencoder(cfg, x.shape[1]).to(self.device)
         self.x = x.to(self.device)
         self.model.scale.standardise(self.x)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=cfg.lr, fused=True)
+        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
@@ -99,7 +99,7 @@ class Learner:
         """One step of Adam."""
         scaled = self.model.scale(x)
         loss, metrics = reconstruction_loss(scaled, self.model.decoder(self.model.encoder(scaled)))
-        metrics["grad/norm"] = descend(loss, self.model.parameters(), self.optimizer, self.cfg.max_norm)
+        metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
         return metrics
 
 

@@ -25,7 +25,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
-from training.optim import cosine, descend
+from training.optim import Adam, cosine
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -160,8 +160,8 @@ class Learner:
             self.model = VAE(cfg, x.shape[1]).to(self.device)
         self.x = x.to(self.device)
         self.model.fit_scale(self.x)
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=cfg.lr, fused=True)
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = Adam(learned, lr=cfg.lr)
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
         self.order = Order(self.generator)
         self.step = 0
@@ -178,7 +178,7 @@ class Learner:
         mean, log_var = self.model.posterior(scaled)
         nll = self.model.nll(scaled, mean + (0.5 * log_var).exp() * noise)
         loss, metrics = vae_loss(nll, kl_divergence(mean, log_var), beta=beta)
-        metrics["grad/norm"] = descend(loss, self.parameters, self.optimizer, self.cfg.max_norm)
+        metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
         return metrics
 
 

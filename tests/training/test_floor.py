@@ -40,26 +40,38 @@ def test_no_hidden_layer_is_a_linear_map() -> None:
     torch.testing.assert_close(net(2 * x), 2 * net(x))
 
 
-def test_descend_does_what_backward_clip_and_step_do() -> None:
+def test_adam_takes_the_steps_of_torchs_adam_with_clipping() -> None:
     torch.manual_seed(0)
     x, nets = torch.randn(8, 3), []
     for _ in range(2):
         torch.manual_seed(1)
-        nets.append(nn.Linear(3, 2))
-    ours, theirs = (torch.optim.Adam(net.parameters(), lr=0.1) for net in nets)
-    for max_norm in (0.1, 100.0):
-        norm = optim.descend(nets[0](x).square().sum(), nets[0].parameters(), ours, max_norm)
+        nets.append(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    ours = optim.Adam(nets[0].parameters(), lr=0.01, eps=1e-5)
+    theirs = torch.optim.Adam(nets[1].parameters(), lr=0.01, eps=1e-5)
+    for max_norm in [0.1, 100.0] * 20:
+        norm = ours.descend(nets[0](x).square().sum(), max_norm)
         theirs.zero_grad()
         nets[1](x).square().sum().backward()
         expected = nn.utils.clip_grad_norm_(nets[1].parameters(), max_norm)
         theirs.step()
         torch.testing.assert_close(norm, expected)
-    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_twins_are_two_perceptrons_side_by_side() -> None:
+    torch.manual_seed(0)
+    twins, x = networks.Twins(3, (5, 4), 2, "tanh", (0.01, 1.0)), torch.randn(7, 2, 3)
+    (w1, w2, w3), (b1, b2, b3) = twins.weights, twins.biases
+    for which, found in enumerate(twins(x)):
+        h = torch.tanh(torch.tanh(x @ w1[which] + b1[which]) @ w2[which] + b2[which])
+        torch.testing.assert_close(found, h @ w3[which] + b3[which])
+    assert twins.weights[2][0].norm() < 0.02 < twins.weights[2][1].norm()
 
 
 def test_learning_rates_fall_to_zero() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    for schedule, middle in ((optim.linear, 0.75), (optim.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
+    for schedule, middle in ((optim.anneal, 0.75), (optim.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
         found = []
         for done in (0.0, 0.25, 1.0):
             schedule(optimizer, 1.0, done)
