@@ -14,6 +14,7 @@ over the run. Rewards may be scaled by a constant.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,7 +26,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
-from training.optim import Adam, anneal
+from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -90,8 +91,8 @@ def td_loss(
 class Replay:
     """The last `capacity` transitions, each field one tensor; rows without an action are left out."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
+        self.capacity, self.device = capacity, device
         self.added = 0  # transitions ever added
         self.rows: Transition | None = None
 
@@ -102,12 +103,31 @@ class Replay:
         """Remembers (B, ...) rows over the oldest ones; B is at most the capacity."""
         rows = rows.map(lambda field: field[rows.valid])
         if self.rows is None:
-            self.rows = rows.map(lambda field: field.new_zeros(self.capacity, *field.shape[1:]))
+            self._make(rows)
+        assert self.rows is not None
         count = len(rows.obs)
         index = (torch.arange(count, device=rows.obs.device) + self.added) % self.capacity
         for store, new in zip(self.rows, rows, strict=True):
             store[index] = new
         self.added += count
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs: the rows so far, not copied."""
+        filled = None if self.rows is None else [field[: len(self)] for field in self.rows]
+        return {"added": self.added, "rows": filled}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        self.added, self.rows = 0, None
+        if state["rows"] is not None:
+            self._make(Transition(*state["rows"]))
+            assert self.rows is not None
+            self.added = state["added"]
+            for store, filled in zip(self.rows, state["rows"], strict=True):
+                store[: len(filled)] = filled.to(store.device)
+
+    def _make(self, like: Transition) -> None:
+        self.rows = like.map(lambda field: field.new_zeros(self.capacity, *field.shape[1:]).to(self.device))
 
     def sample(self, count: int, generator: torch.Generator) -> Transition:
         """`count` rows drawn evenly, with replacement."""
@@ -143,6 +163,8 @@ class QNetwork(nn.Module):
 class Learner:
     """Everything that learning changes: Q, its slow copy, optimizer, replay, counters, random generator."""
 
+    STATE = ("model", "slow", "optimizer", "replay", "generator", "step", "bouts")
+
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
         self.device = pick(cfg.run.device)
@@ -152,7 +174,7 @@ class Learner:
             self.slow = QNetwork(cfg, spaces).to(self.device)
         self.slow.load_state_dict(self.model.state_dict())
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
-        self.replay = Replay(cfg.replay)
+        self.replay = Replay(cfg.replay, self.device)
         self.generator = torch_generator(cfg.run.seed, "dqn", self.device)
         self.step = 0
         self.bouts = 0
@@ -179,7 +201,7 @@ class Learner:
     def learn(self) -> Metrics:
         """A bout of updates on fresh samples; the metrics are those of the last."""
         cfg = self.cfg
-        anneal(self.optimizer, cfg.lr, self.step / cfg.run.steps)
+        self.optimizer.lr = cfg.lr * linear(self.step / cfg.run.steps)
         rows = self.replay.sample(cfg.updates * cfg.batch, self.generator)
         with torch.no_grad():
             q_next, q_next_slow = self.model(rows.next_obs), self.slow(rows.next_obs)

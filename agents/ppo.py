@@ -30,7 +30,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, Twins, mlp
-from training.optim import Adam, anneal
+from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -118,6 +118,8 @@ class Policy(nn.Module):
 
 class Learner:
     """Everything that learning changes: policy, optimizer, step counter, random generator."""
+
+    STATE = ("model", "optimizer", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -208,6 +210,6 @@ class Learner:
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
     """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
-        anneal(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
         metrics = learner.learn(learner.judge(learner.rollout(envs)))
         yield learner.step, metrics | envs.episodes()

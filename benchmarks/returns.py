@@ -16,7 +16,7 @@ import torch
 
 from agents import registry
 from agents.evaluation import evaluate, interval
-from lab.commands.train import train_agent
+from lab.commands.train import learn
 
 EPISODES = 100
 
@@ -27,7 +27,7 @@ def measure(kind: str, env: str, seed: int) -> tuple[float, float]:
     cfg = replace(cfg, run=replace(cfg.run, seed=seed, wandb="disabled", evaluate_every=0))
     with tempfile.TemporaryDirectory() as folder:
         path, start = Path(folder) / "run", time.process_time()
-        train_agent(kind, cfg, path)
+        learn(kind, cfg, path)
         seconds = time.process_time() - start
         policy = registry.load(path / "model").policy
     return float(evaluate(policy.act, env, EPISODES, seed + 1_000).returns.mean()), seconds

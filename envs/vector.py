@@ -9,18 +9,25 @@ Gymnasium offers three autoreset modes, and nothing outside this file knows them
 - DISABLED: we reset the environments that ended.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
+from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.transition import Transition
 from training.errors import InputError
 from training.metrics import Metrics
+from training.state import capture, restore
+
+_CARTPOLE = ("state", "steps", "prev_done", "low", "high")  # what Gymnasium's vector CartPole holds
+_COUNTS = ("_resetting", "_return", "_length", "_returns", "_lengths")  # what we hold about episodes
 
 
 class VectorEnv:
@@ -83,6 +90,44 @@ class VectorEnv:
         self._returns, self._lengths = [], []
         return found
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, copied.
+
+        Raises:
+            InputError: for environments that `make` did not make and that keep their state to themselves.
+        """
+        inner = self._envs
+        if isinstance(inner, CartPoleVectorEnv):
+            held: Any = {name: getattr(inner, name) for name in _CARTPOLE}
+            held["random"] = inner.np_random.bit_generator.state
+        elif isinstance(inner, SyncVectorEnv) and all(isinstance(env, Replayable) for env in inner.envs):
+            held = [env.state_dict() for env in inner.envs]  # type: ignore[attr-defined]
+        else:
+            raise InputError(f"{type(inner).__name__} cannot be saved, expected environments made by `make`")
+        return deepcopy({"obs": self.obs, "counts": capture(self, _COUNTS), "inner": held})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave.
+
+        Raises:
+            InputError: when an environment did not do the same again.
+        """
+        inner, held = self._envs, state["inner"]
+        if isinstance(inner, CartPoleVectorEnv):
+            for name in _CARTPOLE:
+                setattr(inner, name, held[name])
+            inner.np_random.bit_generator.state = held["random"]
+        elif isinstance(inner, SyncVectorEnv):
+            for i, (env, one) in enumerate(zip(inner.envs, held, strict=True)):
+                seen = env.load_state_dict(one)  # type: ignore[attr-defined]
+                if not np.array_equal(np.float32(seen), state["obs"][i].cpu().numpy()):
+                    raise InputError(
+                        f"environment {i} did not repeat its episode: it draws from a generator of its own,"
+                        " and cannot be resumed"
+                    )
+        self.obs = state["obs"].to(self._device)
+        restore(self, state["counts"])
+
     def to(self, device: torch.device) -> None:
         """Moves what `obs` and transitions hold to `device`; the environments stay on the CPU."""
         self._device, self.obs = device, self.obs.to(device)
@@ -119,8 +164,8 @@ def make(env: str, num_envs: int, seed: int) -> VectorEnv:
     spec = gym.spec(env)
     if spec.vector_entry_point is not None and flat(spec.make()):
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
-    envs = gym.vector.SyncVectorEnv(
-        [lambda: make_one(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
+    envs = SyncVectorEnv(
+        [lambda: Replayable(make_one(env))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
     )
     return VectorEnv(envs, seed)
 

@@ -82,6 +82,8 @@ class Autoencoder(nn.Module):
 class Learner:
     """Everything that learning changes: model, optimizer, order of the rows, step counter."""
 
+    STATE = ("model", "optimizer", "order", "step")
+
     def __init__(self, cfg: Config, x: Float[Tensor, "rows D"]) -> None:
         self.cfg = cfg
         self.device = pick(cfg.run.device)
@@ -106,7 +108,7 @@ class Learner:
 def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
-        cosine(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        learner.optimizer.lr = cfg.lr * cosine(learner.step / cfg.run.steps)
         metrics = learner.update(learner.x[learner.order.draw(len(learner.x), cfg.batch)])
         learner.step += 1
         yield learner.step, metrics

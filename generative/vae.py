@@ -152,6 +152,8 @@ class VAE(nn.Module):
 class Learner:
     """Everything that learning changes: model, optimizer, order of the rows, step counter, noise."""
 
+    STATE = ("model", "optimizer", "generator", "order", "step")
+
     def __init__(self, cfg: Config, x: Float[Tensor, "rows D"]) -> None:
         self.cfg = cfg
         self.device = pick(cfg.run.device)
@@ -185,7 +187,7 @@ class Learner:
 def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
-        cosine(learner.optimizer, cfg.lr, learner.step / cfg.run.steps)
+        learner.optimizer.lr = cfg.lr * cosine(learner.step / cfg.run.steps)
         x = learner.x[learner.order.draw(len(learner.x), cfg.batch)]
         noise = torch.randn(len(x), cfg.latent, generator=learner.generator, device=learner.device)
         metrics = learner.update(x, noise, learner.beta)

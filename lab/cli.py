@@ -8,6 +8,7 @@ from importlib.metadata import version
 COMMANDS = {
     "demo": "the whole story on CartPole, in about a minute",
     "train": "an agent learns on an environment, or a model on data",
+    "resume": "a run that was stopped or killed goes on, bit by bit",
     "evaluate": "an agent plays episodes",
     "fit": "a detector learns what normal is, or a trained model is calibrated",
     "score": "one score, p-value and flag for each row of a file",
@@ -25,16 +26,22 @@ def main() -> None:
         return
     if words[0] not in COMMANDS:
         _fail(f"the command is {words[0]!r}, expected one of {', '.join(COMMANDS)}")
-    from training.errors import InputError
+    from training.errors import Diverged, InputError
 
     command = importlib.import_module(f"lab.commands.{words[0]}")
     try:
         command.main(words[1:])
     except InputError as error:
         _fail(str(error))
+    except Diverged as error:
+        _fail(str(error), code=1)
+    except KeyboardInterrupt:  # before or after learning, which ends at a checkpoint
+        _fail("interrupted", code=130)
     except BrokenPipeError:  # `lab ... | head`: nobody reads on, and there is nothing to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # a full disk, say; what was written before is whole
+        _fail(str(error), code=1)
 
 
 def _usage() -> str:
@@ -43,9 +50,9 @@ def _usage() -> str:
     return "\n".join(["usage: lab COMMAND ...  (lab COMMAND --help tells more)", "", *lines])
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"lab: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

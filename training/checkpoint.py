@@ -1,26 +1,51 @@
-"""Models as folders: `weights.safetensors`, `model.json`, and a `MANIFEST.json` of SHA-256 sums.
+"""What is kept on disk: folders of safetensors and JSON, with a `MANIFEST.json` of SHA-256 sums.
+
+    model/           weights.safetensors, model.json: what others load
+    resume/step_N/   state.safetensors, state.json: what a run needs to go on; the last two are kept
 
 A folder is written aside, synced to disk and renamed into place, so that a reader finds the old one or the
-new one and never half of either. Nothing in it can run code.
+new one and never half of either. Nothing in it can run code. Tensors are written and read one by one, so that
+a large replay is never in memory twice.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training.errors import InputError
+from training.state import Tree, pack, unpack
 
 MANIFEST = "MANIFEST.json"
+KEPT = 2  # checkpoints of a run; the older one is there in case the disk damages the newer
+BLOCK = 1 << 20  # bytes hashed at once
+MAX_JSON = 64 << 20  # bytes of a JSON file; what we write is far smaller
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 @contextmanager
@@ -34,7 +59,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    sums = {file.name: _sha256(file.read_bytes()) for file in sorted(new.iterdir())}
+    sums = {file.name: _sha256(file) for file in sorted(new.iterdir())}
     (new / MANIFEST).write_text(json.dumps(sums, indent=1))
     for entry in (*new.iterdir(), new):
         _sync(entry)
@@ -46,35 +71,35 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def read_checked(folder: Path) -> dict[str, bytes]:
-    """The files of a folder that `replacing` wrote, after comparing their sums.
+def checked(folder: Path, *names: str) -> Path:
+    """A folder that `replacing` wrote and that has the files `names`, after comparing all sums.
 
     Raises:
-        InputError: when the folder is missing, a file is missing, or a sum differs.
+        InputError: when the folder or a file is missing, is a link, or differs from its sum.
     """
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():  # the process died between the two renames
         folder = old
     manifest = folder / MANIFEST
-    if not manifest.is_file():
+    if not _plain(manifest):
         what = "has no MANIFEST.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}, expected a folder that a run wrote")
-    try:
-        sums = json.loads(manifest.read_text())
-        files = {name: (folder / Path(name).name).read_bytes() for name in sums}
-    except (ValueError, TypeError, OSError) as error:
-        raise InputError(f"{folder} cannot be read: {error}") from None
-    for name, content in files.items():
-        if _sha256(content) != sums[name]:
-            raise InputError(f"{folder / name} differs from its SHA-256 sum: the file is damaged")
-    return files
+    sums = _read_json(manifest)
+    if not isinstance(sums, dict):
+        raise InputError(f"{manifest} is not a table of sums")
+    for name in (*names, *sums):
+        file = folder / Path(name).name
+        if name not in sums or not _plain(file):
+            raise InputError(f"{folder} has no {name}, expected {', '.join(names)}")
+        if _sha256(file) != sums[name]:
+            raise InputError(f"{file} differs from its SHA-256 sum: the file is damaged")
+    return folder
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Writes a model folder; `description` says what the weights belong to and must fit into JSON."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(folder) as new:
-        (new / "weights.safetensors").write_bytes(save_tensors(tensors))
+        write_tensors(new / "weights.safetensors", weights)
         (new / "model.json").write_text(json.dumps(description, indent=1))
 
 
@@ -84,16 +109,80 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     Raises:
         InputError: when the folder is missing, incomplete or damaged.
     """
-    files = read_checked(folder)
-    for name in ("weights.safetensors", "model.json"):
-        if name not in files:
-            raise InputError(f"{folder} has no {name}, expected a model folder")
-    weights = load_tensors(files["weights.safetensors"])
-    return {name: tensor.to(device) for name, tensor in weights.items()}, json.loads(files["model.json"])
+    found = checked(folder, "weights.safetensors", "model.json")
+    return read_tensors(found / "weights.safetensors", device), _read_json(found / "model.json")
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def save_checkpoint(run: Path, step: int, tree: Tree) -> None:
+    """Writes `resume/step_N` of a run, then removes all but the last two."""
+    tensors, rest = pack(tree)
+    with replacing(run / "resume" / f"step_{step}") as new:
+        write_tensors(new / "state.safetensors", tensors)
+        (new / "state.json").write_text(json.dumps(rest))
+    for old in _checkpoints(run)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(run: Path) -> Tree:
+    """The tree of the last whole checkpoint of a run; None when it has none. Damaged ones are told of."""
+    for folder in reversed(_checkpoints(run)):
+        try:
+            found = checked(folder, "state.safetensors", "state.json")
+            return unpack(read_tensors(found / "state.safetensors"), _read_json(found / "state.json"))
+        except InputError as error:
+            warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
+    return None
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file tensor by tensor: https://github.com/huggingface/safetensors, "Format"."""
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        kind, shape = _DTYPES[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            out.write(flat.view(torch.uint8).numpy().data)
+
+
+def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Reads a safetensors file; raises InputError when it is none."""
+    try:
+        with safe_open(file, "pt", device=str(device)) as found:
+            return {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} cannot be read as safetensors: {error}") from None
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    found = (run / "resume").glob("step_*")
+    return sorted((p for p in found if p.name[5:].isdigit()), key=lambda p: int(p.name[5:]))
+
+
+def _plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
+
+
+def _read_json(file: Path) -> Any:
+    if file.stat().st_size > MAX_JSON:
+        raise InputError(f"{file} has {file.stat().st_size} bytes, expected at most {MAX_JSON}")
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON: {error}") from None
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -1,9 +1,11 @@
 """The loop round every algorithm: it consumes the algorithm's generator, and owns everything else.
 
-Rows, progress bar, evaluations, saved models, stopping and signals are here, once; an algorithm only yields
-`(step, metrics)` wherever its state is whole.
+Rows, progress bar, evaluations, saved models, checkpoints, stopping and signals are here, once; an algorithm
+only yields `(step, metrics)` wherever its state is whole. What the driver itself must remember to go on bit
+by bit is in its `state_dict`.
 """
 
+import math
 import signal
 import threading
 import time
@@ -15,13 +17,18 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from training.checkpoint import save_checkpoint
+from training.errors import Diverged
 from training.folder import RunFolder
 from training.metrics import Meter, Metrics
 from training.run import RunConfig
+from training.state import Tree, capture, global_generators, restore, set_global_generators
 from training.wandb_log import WandbLog
 
 Evaluate = Callable[[], tuple[float, Mapping[str, float]]]
 """Gives a score, higher is better, and metrics."""
+
+LEAST_BETWEEN_S = 5.0  # evaluations bring a checkpoint with them, unless the last is younger than this
 
 
 @dataclass(frozen=True)
@@ -35,62 +42,120 @@ class Outcome:
     signal: int | None = None  # the signal that ended it early
 
 
-def drive(
-    updates: Iterator[tuple[int, Metrics]],
-    cfg: RunConfig,
-    folder: RunFolder,
-    *,
-    save: Callable[[Path], None],
-    evaluate: Evaluate | None = None,
-    log: WandbLog | None = None,
-) -> Outcome:
-    """Runs `updates` to their end, to `cfg.stop_at`, or to the first SIGINT or SIGTERM.
+class Driver:
+    """Runs an algorithm's generator in a run folder.
 
-    `save` writes what was learned to a folder: `model/` holds the last and `best/` the best evaluated.
+    `save` writes what was learned to a folder: `model/` holds the last, `best/` the best evaluated. `state`
+    gives all that the learner and its environments remember; without it there are no checkpoints.
     """
-    meter, start = Meter(), time.perf_counter()
-    rows, evaluations = _Every(cfg.log_every), _Every(cfg.evaluate_every)
-    saved_at, step, score, best = start, 0, None, None
 
-    def write(row: Mapping[str, float]) -> None:
-        folder.write(step, row)
-        if log is not None:
-            log.write(step, row)
+    STATE = ("step", "score", "best", "judged_at", "elapsed", "finished", "meter", "rows", "evaluations")
 
-    def judge() -> None:
-        nonlocal score, best
-        assert evaluate is not None
-        score, found = evaluate()
-        write(found)
-        if best is None or score > best:
-            best = score
-            save(folder.path / "best")
+    def __init__(
+        self,
+        cfg: RunConfig,
+        folder: RunFolder,
+        *,
+        save: Callable[[Path], None],
+        evaluate: Evaluate | None = None,
+        state: Callable[[], Tree] | None = None,
+        log: WandbLog | None = None,
+    ) -> None:
+        self.cfg, self.folder = cfg, folder
+        self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
+        self.meter = Meter()
+        self.rows, self.evaluations = Every(cfg.log_every), Every(cfg.evaluate_every)
+        self.step, self.judged_at, self.elapsed, self.finished = 0, 0, 0.0, False
+        self.score: float | None = None
+        self.best: float | None = None
 
-    with _Signals() as signals, _progress(cfg.steps) as bar:
-        evaluated_at = -1
-        for step, metrics in updates:
-            meter.add(metrics)
-            now = time.perf_counter()
-            if rows.due(step):
-                elapsed = now - start
-                write(meter.row() | {"time/elapsed_s": elapsed, "time/steps_per_s": step / elapsed})
-            if evaluate is not None and evaluations.due(step):
-                judge()
-                evaluated_at = step
-            if evaluated_at == step or now - saved_at > cfg.save_every_s:
-                save(folder.path / "model")
-                saved_at = now
-            bar(step, score)
-            reached = cfg.stop_at is not None and score is not None and score >= cfg.stop_at
-            if signals.received or reached:
-                break
-        if evaluate is not None and evaluated_at != step and not signals.received:
-            judge()
-        save(folder.path / "model")
-    return Outcome(step, time.perf_counter() - start, score, best, signals.received)
+    def run(self, updates: Iterator[tuple[int, Metrics]]) -> Outcome:
+        """Runs `updates` to their end, to `cfg.stop_at`, or to the first SIGINT or SIGTERM."""
+        started = saved = time.perf_counter()
+        before = self.elapsed
+        with _Signals() as signals, _progress(self.cfg.steps) as bar:
+            for self.step, metrics in updates:
+                now = time.perf_counter()
+                self.elapsed = before + now - started
+                self.meter.add(metrics)
+                if self.rows.due(self.step):
+                    self._write_row()
+                if self.evaluate is not None and self.evaluations.due(self.step):
+                    self._judge()
+                if self._reached():
+                    break
+                if now - saved > (LEAST_BETWEEN_S if self.judged_at == self.step else self.cfg.save_every_s):
+                    self._keep()
+                    saved = now
+                bar(self.step, self.score)
+                if signals.received is not None:
+                    break
+            if signals.received is None or self._reached():
+                if self.evaluate is not None and self.judged_at != self.step:
+                    self._judge()
+                self.finished = True
+            self.elapsed = before + time.perf_counter() - started
+            self._keep()
+        ended = None if self.finished else signals.received
+        return Outcome(self.step, self.elapsed, self.score, self.best, ended)
+
+    def state_dict(self) -> dict[str, Tree]:
+        """What `load_state_dict` needs."""
+        return {
+            **capture(self, self.STATE),
+            "written": self.folder.size(),
+            "wandb": self.log.id if self.log is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Tree]) -> None:
+        """Puts back what `state_dict` gave; rows that were written later are taken away again."""
+        self.folder.cut(state["written"])
+        restore(self, {name: state[name] for name in self.STATE})
+
+    def _reached(self) -> bool:
+        return self.cfg.stop_at is not None and self.score is not None and self.score >= self.cfg.stop_at
+
+    def _write_row(self) -> None:
+        row = self.meter.row()
+        times = {"time/elapsed_s": self.elapsed, "time/steps_per_s": self.step / self.elapsed}
+        self._write(row | times)
+        wrong = [name for name, value in row.items() if not math.isfinite(value)]
+        if wrong and self.cfg.if_nan == "stop":
+            raise Diverged(
+                f"{wrong[0]} is not finite in the {self.cfg.log_every:,} steps before step {self.step:,}: the run"
+                f" stops; {self.folder.path} keeps its last checkpoint, and --if-nan skip leaves out such updates"
+            )
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        self.folder.write(self.step, row)
+        if self.log is not None:
+            self.log.write(self.step, row)
+
+    def _judge(self) -> None:
+        assert self.evaluate is not None
+        self.score, found = self.evaluate()
+        self.judged_at = self.step
+        self._write(found)
+        if self.best is None or self.score > self.best:
+            self.best = self.score
+            self.save(self.folder.path / "best")
+
+    def _keep(self) -> None:
+        """Writes the model, and a checkpoint from which the run goes on."""
+        self.save(self.folder.path / "model")
+        if self.state is not None:
+            tree = {"run": self.state(), "driver": self.state_dict(), "generators": global_generators()}
+            save_checkpoint(self.folder.path, self.step, tree)
 
 
-class _Every:
+def resume(driver: Driver, tree: Tree, put_back: Callable[[Tree], None]) -> None:
+    """Puts a checkpoint's tree back into the driver, and what `state` gave through `put_back`."""
+    put_back(tree["run"])
+    driver.load_state_dict(tree["driver"])
+    set_global_generators(tree["generators"])
+
+
+class Every:
     """True whenever another `period` steps have passed; never for a period of 0."""
 
     def __init__(self, period: int) -> None:
@@ -98,9 +163,18 @@ class _Every:
         self._passed = 0
 
     def due(self, step: int) -> bool:
+        """Whether a multiple of the period lies between the last call and this one."""
         passed = step // self._period if self._period else 0
         due, self._passed = passed > self._passed, passed
         return due
+
+    def state_dict(self) -> dict[str, int]:
+        """How many periods have passed."""
+        return {"passed": self._passed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Puts back what `state_dict` gave."""
+        self._passed = state["passed"]
 
 
 class _Signals:

@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""The errors that end in one line: the user's to mend, and a run that cannot go on."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The command line turns it into one line and exit code 2; any other exception is a bug and keeps its
     traceback.
     """
+
+
+class Diverged(ArithmeticError):
+    """A run met a loss or a gradient that is not finite; the command line ends with exit code 1."""

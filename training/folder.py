@@ -5,8 +5,10 @@ metrics.jsonl   one JSON object a row, each with `global_step`; the truth about 
 model/          the last model; best/ beside it holds the best that was evaluated
 """
 
+import fcntl
 import json
 import math
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "rl-generative-l
 
 
 class RunFolder:
-    """An open run: `config.json` is written, rows can be added."""
+    """An open run: `config.json` is written, rows can be added, and no other process has it open."""
 
     def __init__(self, path: Path, kind: str, config: Mapping[str, Any]) -> None:
         """Makes the folder of a new run of the given kind, such as `ppo` or `vae`.
@@ -30,19 +32,67 @@ class RunFolder:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists already, expected a new folder: choose another --dir")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path} cannot be made: {error.strerror}") from None
+        self._open(path)
+        self.config: dict[str, Any] = {
+            "kind": kind,
+            "config": config,
+            "versions": versions(),
+            "git": git_commit(),
+        }
+        aside = path / ".config.json.new"
+        aside.write_text(json.dumps(self.config, indent=1) + "\n")
+        aside.rename(path / "config.json")
+
+    @staticmethod
+    def reopen(path: Path) -> "RunFolder":
+        """The folder of an earlier run, to go on with.
+
+        Raises:
+            InputError: when there is no run at `path`, or another process has it open.
+        """
+        folder = RunFolder.__new__(RunFolder)
+        folder.config = read_config(path)
+        folder._open(path)
+        return folder
+
+    def _open(self, path: Path) -> None:
         self.path = path
-        self.config = {"kind": kind, "config": config, "versions": versions(), "git": git_commit()}
-        (path / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
+        self._lock = (path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(
+                f"{path} is in use by another process, expected a run that stands still"
+            ) from None
+
+    def close(self) -> None:
+        """Lets other processes open the run."""
+        self._lock.close()
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
-        """Adds a row; numbers that JSON lacks (NaN, infinity) become null."""
+        """Adds a row and flushes it; numbers that JSON lacks (NaN, infinity) become null."""
         finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"global_step": step, **finite}) + "\n")
 
+    def size(self) -> int:
+        """Bytes of rows so far."""
+        file = self.path / "metrics.jsonl"
+        return file.stat().st_size if file.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Takes away all rows after the first `size` bytes."""
+        if self.size() > size:
+            os.truncate(self.path / "metrics.jsonl", size)
+
     def discard(self) -> None:
         """Takes the folder away again: the run failed before it had anything to keep."""
+        self.close()
         shutil.rmtree(self.path)
 
 

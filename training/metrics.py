@@ -22,15 +22,24 @@ class Meter:
         for name, value in metrics.items():
             self._seen[name].append(value)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """All observations since the last row."""
+        return {name: _flat(values).cpu() for name, values in self._seen.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Puts back what `state_dict` gave."""
+        self._seen = defaultdict(list, {name: [values.numpy()] for name, values in state.items()})
+
     def row(self) -> dict[str, float]:
         """The mean of every metric since the last row, and forgets them."""
-        row = {name: _mean(values) for name, values in self._seen.items()}
+        row = {name: float(_flat(values).mean()) for name, values in self._seen.items()}
         self._seen.clear()
         return row
 
 
-def _mean(values: list[Tensor | np.ndarray | float]) -> float:
-    if isinstance(values[0], Tensor):
-        flat = [value.reshape(-1) for value in values if isinstance(value, Tensor)]
-        return float(torch.cat(flat).double().mean())
-    return float(np.concatenate([np.reshape(value, -1) for value in values]).mean(dtype=np.float64))
+def _flat(values: list[Tensor | np.ndarray | float]) -> Tensor:
+    """All numbers in one float64 tensor; those on a device are gathered there first."""
+    tensors = [v.reshape(-1) for v in values if isinstance(v, Tensor)]
+    others = [np.reshape(v, -1) for v in values if not isinstance(v, Tensor)]
+    parts = [torch.from_numpy(np.concatenate(others).astype(np.float64))] if others else []
+    return torch.cat([*parts, *([torch.cat(tensors).double().cpu()] if tensors else [])])

@@ -19,6 +19,7 @@ class RunConfig:
     log_every: int = 1_000  # steps between rows of metrics.jsonl
     evaluate_every: int = 10_000  # steps between evaluations; 0: only at the end
     stop_at: float | None = None  # stop when an evaluation's score reaches this
+    if_nan: Literal["stop", "skip"] = "stop"  # when a loss or gradient is not finite; no weight ever sees it
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project

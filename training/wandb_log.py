@@ -18,8 +18,12 @@ INIT_TIMEOUT_S = 30
 class WandbLog:
     """Rows to W&B: offline unless asked otherwise, silent after the first failure."""
 
-    def __init__(self, cfg: RunConfig, folder: Path, config: Mapping[str, Any], group: str) -> None:
+    def __init__(
+        self, cfg: RunConfig, folder: Path, config: Mapping[str, Any], group: str, run_id: str | None = None
+    ) -> None:
+        """Starts a W&B run, or goes on with the one called `run_id`."""
         self._run: Any = None
+        self.id = run_id
         mode = os.environ.get("WANDB_MODE", cfg.wandb)
         if mode != "disabled":
             self._guarded(lambda: self._start(cfg, mode, folder, config, group))
@@ -52,7 +56,10 @@ class WandbLog:
             entity=cfg.entity,
             tags=list(cfg.tags),
             settings=settings,
+            id=self.id,
+            resume="allow" if self.id else None,
         )
+        self.id = self._run.id
         self._run.define_metric("*", step_metric="global_step")
 
     def _guarded(self, call: Callable[[], Any]) -> None:

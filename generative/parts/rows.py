@@ -42,6 +42,15 @@ class Order:
         self.generator = generator
         self.left = torch.empty(0, dtype=torch.int64, device=generator.device)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is left of this pass, and the generator."""
+        return {"left": self.left, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Puts back what `state_dict` gave."""
+        self.left = state["left"].to(self.generator.device)
+        self.generator.set_state(state["generator"].cpu())
+
     def draw(self, rows: int, batch: int) -> Int[Tensor, " B"]:
         """The next `batch` row numbers, or all of them when there are no more than that."""
         if len(self.left) < min(batch, rows):

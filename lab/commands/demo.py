@@ -15,7 +15,7 @@ from anomaly.rollouts import AUROC, RolloutDetector, after, delays, time_matched
 from envs.faults import Fault
 from envs.recording import Act, Episodes, record
 from lab.arguments import parse
-from lab.commands.train import train_agent
+from lab.commands.train import learn
 from training.errors import InputError
 from training.folder import RunFolder, new_path
 from training.seeds import numpy_generator, stream
@@ -117,7 +117,7 @@ def main(words: list[str]) -> None:
     print(f"1. PPO learns {ENV}")
     cfg = registry.PRESETS["ppo"][ENV]
     cfg = replace(cfg, run=replace(cfg.run, seed=told.seed))
-    train_agent("ppo", cfg, path / "agent")
+    learn("ppo", cfg, path / "agent")
     act = registry.load(path / "agent" / "model").policy.act
     judged = summary(evaluate(act, ENV, 100, told.seed))
     print(f"   mean return {judged['eval/return']:.1f} over 100 episodes, after {cfg.run.steps:,} steps")

@@ -47,6 +47,7 @@ def main(words: list[str]) -> None:
     except BaseException:
         folder.discard()
         raise
+    folder.close()
     n = len(detector.calibration)
     print(
         f"{path}: {detector.kind} of {len(table.columns)} columns, calibrated on {n} rows nothing else used"

@@ -1,6 +1,6 @@
 """`lab train ALGORITHM|MODEL`: learns, and leaves a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,10 +14,12 @@ from envs import make
 from generative import data
 from lab.arguments import parse, peek
 from training.config import from_dict
-from training.driver import Outcome, drive
+from training.driver import Driver, Evaluate, Outcome, resume
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
+from training.metrics import Metrics
 from training.seeds import stream
+from training.state import Tree, capture, restore
 from training.wandb_log import WandbLog
 
 C = TypeVar("C")
@@ -51,19 +53,29 @@ def main(words: list[str]) -> None:
     about = (module.__doc__ or "").split("\n\n")[0]
     told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
     cfg = told.settings
-    learn = train_agent if kind in agents.registry.MODULES else train_model
     subject = getattr(cfg, "env", None) or cfg.data
     path = told.dir or new_path(f"{kind}-{Path(subject).stem}")
     print(f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
     outcome = learn(kind, cfg, path)
-    print(_ending(path, outcome))
+    print(ending(path, outcome))
     if outcome.signal is not None:
         raise SystemExit(128 + outcome.signal)
 
 
-def train_agent(kind: str, cfg: Any, path: Path) -> Outcome:
-    """Trains an agent into the run folder `path`."""
-    torch.set_num_threads(cfg.run.threads)
+@dataclass(frozen=True)
+class Work:
+    """A learner and what drives it: the same for a new run and for one that goes on."""
+
+    updates: Iterator[tuple[int, Metrics]]
+    save: Callable[[Path], None]
+    evaluate: Evaluate
+    state: Callable[[], Tree]
+    put_back: Callable[[Tree], None]
+    subject: str  # what is learned: an environment or data
+
+
+def agent_work(kind: str, cfg: Any) -> Work:
+    """A new agent and its environments."""
     envs = make(cfg.env, cfg.num_envs, stream(cfg.run.seed, "envs") % 2**31)
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
@@ -76,21 +88,29 @@ def train_agent(kind: str, cfg: Any, path: Path) -> Outcome:
         score = float(episodes.returns.mean())
         return score, {"eval/return": score, "eval/length": float(episodes.length.mean())}
 
-    def save(to: Path) -> None:
-        agents.registry.save(to, kind, learner)
+    def put_back(tree: Tree) -> None:
+        restore(learner, tree["learner"])
+        envs.load_state_dict(tree["envs"])
 
-    return _drive(kind, cfg, path, module.train(cfg, learner, envs), save, judge, cfg.env)
+    return Work(
+        updates=module.train(cfg, learner, envs),
+        save=lambda to: agents.registry.save(to, kind, learner),
+        evaluate=judge,
+        state=lambda: {"learner": capture(learner, learner.STATE), "envs": envs.state_dict()},
+        put_back=put_back,
+        subject=cfg.env,
+    )
 
 
-def train_model(kind: str, cfg: Any, path: Path) -> Outcome:
-    """Trains a generative model into the run folder `path`: on 70 % of the rows, selecting on 15 %."""
-    torch.set_num_threads(cfg.run.threads)
+def model_work(kind: str, cfg: Any) -> Work:
+    """A new generative model and its data: 70 % of the rows to fit, 15 % to select, the rest for tests."""
     table = data.load(cfg.data)
     fit, select, test = generative.registry.parts(len(table.x), cfg.run.seed)
     print(f"{table.source}: {len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests")
     module = generative.registry.module(kind)
     learner = module.Learner(cfg, torch.from_numpy(table.x[fit]))
     selection = torch.from_numpy(table.x[select]).to(learner.device)
+    fingerprint = table.fingerprint()
 
     def judge() -> tuple[float, Mapping[str, float]]:
         with torch.no_grad():
@@ -98,19 +118,61 @@ def train_model(kind: str, cfg: Any, path: Path) -> Outcome:
             error = float(learner.model.reconstruction_error(selection).mean())
         return -score, {"eval/score": score, "eval/reconstruction_error": error}
 
-    def save(to: Path) -> None:
-        generative.registry.save(to, kind, learner, table)
+    def put_back(tree: Tree) -> None:
+        if tree["fingerprint"] != fingerprint:
+            raise InputError(f"{cfg.data} has changed since the run began, expected the same rows")
+        restore(learner, tree["learner"])
 
-    return _drive(kind, cfg, path, module.train(cfg, learner), save, judge, Path(cfg.data).stem)
+    return Work(
+        updates=module.train(cfg, learner),
+        save=lambda to: generative.registry.save(to, kind, learner, table),
+        evaluate=judge,
+        state=lambda: {"learner": capture(learner, learner.STATE), "fingerprint": fingerprint},
+        put_back=put_back,
+        subject=Path(cfg.data).stem,
+    )
 
 
-def _drive(kind: str, cfg: Any, path: Path, updates: Any, save: Any, judge: Any, subject: str) -> Outcome:
+def learn(kind: str, cfg: Any, path: Path) -> Outcome:
+    """Learns in the new run folder `path`, from the start to the end."""
+    torch.set_num_threads(cfg.run.threads)
+    work = _work(kind, cfg)
     folder = RunFolder(path, kind, asdict(cfg))
-    log = WandbLog(cfg.run, path, folder.config, f"{kind}/{subject}")
+    return _drive(kind, cfg, folder, work, None)
+
+
+def go_on(kind: str, cfg: Any, folder: RunFolder, tree: Tree) -> Outcome:
+    """Goes on in the run of `folder` from a checkpoint's tree; from the start when that is None."""
+    torch.set_num_threads(cfg.run.threads)
+    return _drive(kind, cfg, folder, _work(kind, cfg), tree)
+
+
+def _work(kind: str, cfg: Any) -> Work:
+    return agent_work(kind, cfg) if kind in agents.registry.MODULES else model_work(kind, cfg)
+
+
+def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Outcome:
+    run_id = tree["driver"]["wandb"] if tree is not None else None
+    log = WandbLog(cfg.run, folder.path, folder.config, f"{kind}/{work.subject}", run_id)
+    driver = Driver(cfg.run, folder, save=work.save, evaluate=work.evaluate, state=work.state, log=log)
     try:
-        return drive(updates, cfg.run, folder, save=save, evaluate=judge, log=log)
+        if tree is None:
+            folder.cut(0)
+        else:
+            resume(driver, tree, work.put_back)
+        return driver.run(work.updates)
     finally:
         log.close()
+        folder.close()
+
+
+def ending(path: Path, outcome: Outcome) -> str:
+    """How a run ended, in a line."""
+    how = f"interrupted (`lab resume {path}` goes on)" if outcome.signal is not None else "done"
+    scores = ""
+    if outcome.score is not None and outcome.best is not None:
+        scores = f"; score {outcome.score:.4g}, best {outcome.best:.4g}"
+    return f"{path}: {how} after {outcome.step:,} steps in {outcome.seconds:.1f} s{scores}"
 
 
 def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
@@ -127,11 +189,3 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
     if subject in presets:
         return presets[subject], "the preset of the pair"
     return replace(default, **{flag: subject}), "default settings"
-
-
-def _ending(path: Path, outcome: Outcome) -> str:
-    how = "interrupted" if outcome.signal is not None else "done"
-    scores = ""
-    if outcome.score is not None and outcome.best is not None:
-        scores = f"; score {outcome.score:.4g}, best {outcome.best:.4g}"
-    return f"{path}: {how} after {outcome.step:,} steps in {outcome.seconds:.1f} s{scores}"

@@ -1,3 +1,5 @@
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tests.probes  # noqa: F401  (registers the probes)
 from envs import Transition, VectorEnv, make
 from envs.vector import make_one
 from training.errors import InputError
+from training.state import pack, unpack
 
 
 def played(envs: VectorEnv, steps: int) -> list[Transition]:
@@ -130,3 +133,50 @@ def test_unknown_and_unfit_environments_are_refused_in_one_line() -> None:
     gym.register("probe/painter-v0", Painter)
     with pytest.raises(InputError, match=r"shows images \(8, 8, 3\)"):
         make_one("probe/painter-v0")
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0"])
+def test_environments_go_on_from_their_state(env: str) -> None:
+    def play(envs: VectorEnv, steps: int) -> Transition:
+        rows = []
+        for _ in range(steps):
+            bounds = envs.spaces.actions
+            seed = int(envs.obs.double().abs().sum() * 1_000)  # actions follow from what is seen
+            generator = torch.Generator().manual_seed(seed)
+            shape = (4,) if envs.spaces.discrete else (4, bounds)
+            draw = torch.randint(bounds, shape, generator=generator) if envs.spaces.discrete else None
+            rows.append(envs.step(draw if draw is not None else torch.rand(shape, generator=generator)))
+        return Transition.stack(rows)
+
+    first, second = make(env, 4, seed=5), make(env, 4, seed=99)
+    play(first, 57)
+    state = first.state_dict()
+    tensors, rest = pack(state)
+    second.load_state_dict(unpack(tensors, json.loads(json.dumps(rest))))
+    for a, b in zip(play(first, 250), play(second, 250), strict=True):
+        assert torch.equal(a, b)
+    assert str(first.episodes()) == str(second.episodes())
+
+
+def test_environments_of_somebody_else_say_that_they_cannot_be_saved() -> None:
+    with pytest.raises(InputError, match="SyncVectorEnv cannot be saved"):
+        counters(AutoresetMode.SAME_STEP).state_dict()
+
+
+def test_an_environment_that_does_not_repeat_itself_is_found_out() -> None:
+    class Own(gym.Env):
+        observation_space = gym.spaces.Box(0, 1, (1,))
+        action_space = gym.spaces.Discrete(2)
+        own = np.random.default_rng()
+
+        def reset(self, *, seed=None, options=None):
+            return self.own.random(1, np.float32), {}
+
+        def step(self, action):
+            return self.own.random(1, np.float32), 0.0, False, False, {}
+
+    gym.register("probe/own-v0", Own, max_episode_steps=20)
+    first, second = make("probe/own-v0", 2, seed=0), make("probe/own-v0", 2, seed=0)
+    played(first, 5)
+    with pytest.raises(InputError, match="environment 0 did not repeat its episode"):
+        second.load_state_dict(first.state_dict())

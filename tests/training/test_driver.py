@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.driver import Outcome, drive
-from training.errors import InputError
+from training.driver import Driver, Outcome
+from training.errors import Diverged, InputError
 from training.folder import RunFolder, read_config, read_rows
 from training.metrics import Meter, Metrics
 from training.run import RunConfig
@@ -25,6 +25,7 @@ class Bench:
 
     def __init__(self, path: Path, scores: list[float]) -> None:
         self.folder = RunFolder(path, "some", {"a": 1})
+        self.folder.close()
         self.scores, self.saved = iter(scores), []
 
     def save(self, to: Path) -> None:
@@ -36,7 +37,7 @@ class Bench:
 
     def drive(self, updates: Iterator, **settings: object) -> Outcome:
         cfg = RunConfig(**{"steps": 100, "log_every": 30, "evaluate_every": 50} | settings)
-        return drive(updates, cfg, self.folder, save=self.save, evaluate=self.evaluate)
+        return Driver(cfg, self.folder, save=self.save, evaluate=self.evaluate).run(updates)
 
 
 def test_rows_hold_the_mean_since_the_last_row(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_evaluations_are_rows_and_the_best_is_kept(tmp_path: Path) -> None:
     ]
     assert evaluated == [(50, 5.0), (100, 3.0)]
     assert (outcome.step, outcome.score, outcome.best) == (100, 3.0, 5.0)
-    assert bench.saved == ["best", "model", "model", "model"]
+    assert bench.saved == ["best", "model"]
 
 
 def test_the_end_is_evaluated_even_when_its_time_has_not_come(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_meter_counts_every_observation_of_an_array_once() -> None:
 
 
 def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", "some", {})
+    RunFolder(tmp_path / "run", "some", {}).close()
     with pytest.raises(InputError, match="exists already"):
         RunFolder(tmp_path / "run", "some", {})
     (tmp_path / "file").write_text("")
@@ -102,6 +103,7 @@ def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_rows_are_strict_json_and_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", "some", {})
+    folder.close()
     folder.write(1, {"loss/a": float("nan"), "loss/b": 2.0})
     file = tmp_path / "run" / "metrics.jsonl"
     assert "NaN" not in file.read_text()
@@ -111,7 +113,7 @@ def test_rows_are_strict_json_and_a_cut_last_line_is_left_out(tmp_path: Path) ->
 
 
 def test_config_tells_versions_and_what_was_asked(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", "some", {"a": 1})
+    RunFolder(tmp_path / "run", "some", {"a": 1}).close()
     found = read_config(tmp_path / "run")
     assert (found["kind"], found["config"]) == ("some", {"a": 1})
     assert found["versions"]["torch"] == torch.__version__
@@ -129,3 +131,29 @@ def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         read_config(tmp_path / "nowhere")
+
+
+def test_a_second_process_cannot_open_a_run(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path / "run", "some", {})
+    with pytest.raises(InputError, match="in use by another process"):
+        RunFolder.reopen(tmp_path / "run")
+    first.close()
+    RunFolder.reopen(tmp_path / "run").close()
+
+
+def sick(at: int) -> Iterator[tuple[int, Metrics]]:
+    for step, metrics in counting(100):
+        yield step, metrics | ({"grad/norm": torch.tensor(float("nan"))} if step == at else {})
+
+
+def test_a_number_that_is_not_finite_stops_the_run_at_the_next_row_and_saves_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [])
+    with pytest.raises(Diverged, match="grad/norm is not finite in the 30 steps before step 60"):
+        bench.drive(sick(40))
+    assert bench.saved == []
+    assert read_rows(tmp_path / "run")[-1]["grad/norm"] is None
+
+
+def test_a_number_that_is_not_finite_can_be_skipped(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [1.0, 2.0])
+    assert bench.drive(sick(40), if_nan="skip").step == 100

@@ -59,6 +59,19 @@ def test_adam_takes_the_steps_of_torchs_adam_with_clipping() -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
+    net = nn.Linear(2, 1)
+    before = net.weight.clone()
+    optimizer = optim.Adam(net.parameters(), lr=0.1)
+    norm = optimizer.descend((net(torch.ones(1, 2)) * bad).sum(), 1.0)
+    assert not norm.isfinite()
+    assert torch.equal(net.weight, before)
+    optimizer.descend(net(torch.ones(1, 2)).sum(), 1.0)
+    assert net.weight.isfinite().all()
+    assert not torch.equal(net.weight, before)
+
+
 def test_twins_are_two_perceptrons_side_by_side() -> None:
     torch.manual_seed(0)
     twins, x = networks.Twins(3, (5, 4), 2, "tanh", (0.01, 1.0)), torch.randn(7, 2, 3)
@@ -69,11 +82,7 @@ def test_twins_are_two_perceptrons_side_by_side() -> None:
     assert twins.weights[2][0].norm() < 0.02 < twins.weights[2][1].norm()
 
 
-def test_learning_rates_fall_to_zero() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    for schedule, middle in ((optim.anneal, 0.75), (optim.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
-        found = []
-        for done in (0.0, 0.25, 1.0):
-            schedule(optimizer, 1.0, done)
-            found.append(optimizer.param_groups[0]["lr"])
-        assert found == [1.0, pytest.approx(middle), pytest.approx(0.0)]
+def test_learning_rates_fall_to_zero_and_stay_there() -> None:
+    for schedule, quarter in ((optim.linear, 0.75), (optim.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
+        found = [schedule(done) for done in (0.0, 0.25, 1.0, 1.5)]
+        assert found == [1.0, pytest.approx(quarter), pytest.approx(0.0), pytest.approx(0.0)]

@@ -64,6 +64,8 @@ def test_rows_arrive_with_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     asked, rows = {}, []
 
     class Run:
+        id = "abc"
+
         def define_metric(self, *args: object, **kwargs: object) -> None:
             asked["metric"] = (args, kwargs)
 
@@ -81,3 +83,12 @@ def test_rows_arrive_with_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert asked["metric"] == (("*",), {"step_metric": "global_step"})
     assert (asked["mode"], asked["dir"], asked["project"], asked["tags"]) == ("offline", tmp_path, "p", ["t"])
     assert asked["finished"]
+    assert found.id == "abc"
+
+
+def test_a_resumed_run_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(wandb, "init", lambda **kwargs: asked.update(kwargs))
+    with pytest.warns(UserWarning, match="stopped"):
+        WandbLog(RunConfig(), tmp_path, {}, "group", "abc")
+    assert (asked["id"], asked["resume"]) == ("abc", "allow")

@@ -1,0 +1,194 @@
+"""A run that was stopped, killed or damaged goes on in a new process and ends with the same bits."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import agents.registry
+import generative.registry
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+
+STOP_AT_YIELD = """
+import os, signal, sys
+kind, k = sys.argv[1], int(sys.argv[2])
+import agents.registry, generative.registry
+module = (agents.registry.MODULES | generative.registry.MODULES)[kind]
+original = module.train
+
+def train(*arguments):
+    for n, yielded in enumerate(original(*arguments), 1):
+        if n == k:
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield yielded
+
+module.train = train
+sys.argv[1:] = ["train", kind, *sys.argv[3:]]
+from lab.cli import main
+main()
+"""
+
+# What is trained, and after how many yields it is stopped.
+CASES = {
+    "ppo": ("--env CartPole-v1 --steps 20000 --evaluate-every 6000", (1, 7)),
+    "ppo on replayed environments": ("--env Pendulum-v1 --steps 12000 --num-envs 4 --no-shared", (5,)),
+    "dqn": (  # before learning starts; in the middle; after the replay has wrapped around
+        "--env CartPole-v1 --steps 5000 --replay 1000 --warm-up 1000 --evaluate-every 2000",
+        (2, 12, 33),
+    ),
+    "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
+    "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
+    "autoencoder": ("--data digits --steps 150", (100,)),
+}
+CALLS = [(name, k) for name, (_, stops) in CASES.items() for k in stops]
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+
+
+def lab(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "lab", *words, cwd=cwd)
+
+
+def result(folder: Path) -> dict[str, object]:
+    """All that must be equal: weights, best weights, and rows but for their times."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "rows": [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows],
+        "model": (folder / "model/weights.safetensors").read_bytes(),
+        "best": (folder / "best/weights.safetensors").read_bytes(),
+    }
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory):
+    """The result of a case's run without a stop; each is made once."""
+    here, found = tmp_path_factory.mktemp("straight"), {}
+
+    def of(name: str) -> dict[str, object]:
+        if name not in found:
+            kind, words = name.split()[0], CASES[name][0].split()
+            folder = name.replace(" ", "-")
+            done = lab("train", kind, *words, "--dir", folder, cwd=here)
+            assert done.returncode == 0, done.stderr
+            found[name] = result(here / folder)
+        return found[name]
+
+    return of
+
+
+def test_every_algorithm_has_a_case() -> None:
+    everything = set(agents.registry.MODULES) | set(generative.registry.MODULES)
+    assert {name.split()[0] for name in CASES} == everything
+
+
+@pytest.mark.parametrize(("name", "k"), CALLS)
+def test_a_stopped_run_ends_with_the_same_bits(name: str, k: int, straight, tmp_path: Path) -> None:
+    kind, words = name.split()[0], CASES[name][0].split()
+    stopped = run(sys.executable, "-c", STOP_AT_YIELD, kind, str(k), *words, "--dir", "run", cwd=tmp_path)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "interrupted (`lab resume run` goes on)" in stopped.stdout
+    resumed = lab("resume", "run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert result(tmp_path / "run") == straight(name)
+    again = lab("resume", "run", cwd=tmp_path)
+    assert (again.returncode, "is finished" in again.stdout) == (0, True)
+
+
+def killed(folder: Path, words: list[str], after_s: float) -> None:
+    """Starts a process and ends it with SIGKILL, `after_s` seconds after its folder appeared."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab", *words],
+        cwd=folder.parent,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not (folder / "config.json").exists():
+        time.sleep(0.01)
+    try:
+        process.wait(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def survive(kills: int, straight: dict, folder: Path, words: list[str], seed: int) -> None:
+    """Kills a run again and again at random moments, then lets it end, and compares."""
+    rng = random.Random(seed)
+    killed(folder, words, rng.uniform(0, 1.0))
+    for _ in range(kills - 1):
+        killed(folder, ["resume", str(folder)], rng.uniform(0.5, 3.0))
+    done = lab("resume", str(folder), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert result(folder) == straight
+
+
+OFTEN = [*CASES["ppo"][0].split(), "--save-every-s", "0.01"]
+
+
+def test_six_kills_at_random_moments_change_nothing(straight, tmp_path: Path) -> None:
+    words = ["train", "ppo", *OFTEN, "--dir", str(tmp_path / "run")]
+    survive(6, straight("ppo"), tmp_path / "run", words, seed=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(40))
+def test_two_hundred_kills_at_random_moments_change_nothing(seed: int, straight, tmp_path: Path) -> None:
+    words = ["train", "ppo", *OFTEN, "--dir", str(tmp_path / "run")]
+    survive(5, straight("ppo"), tmp_path / "run", words, seed + 1)
+
+
+def test_a_run_that_is_going_cannot_be_resumed_beside_itself(tmp_path: Path) -> None:
+    words = ["train", "ppo", "--steps", "10000000", "--dir", "run"]
+    process = subprocess.Popen([sys.executable, "-m", "lab", *words], cwd=tmp_path, env=ENVIRONMENT)
+    try:
+        while not (tmp_path / "run" / "config.json").exists():
+            time.sleep(0.05)
+        second = lab("resume", "run", cwd=tmp_path)
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+        assert "in use by another process" in second.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+
+
+def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(straight, tmp_path: Path) -> None:
+    words = CASES["dqn"][0].split()
+    stopped = run(sys.executable, "-c", STOP_AT_YIELD, "dqn", "12", *words, "--dir", "run", cwd=tmp_path)
+    assert stopped.returncode == 143
+    before = sorted(p.name for p in (tmp_path / "run" / "resume").iterdir())
+    limit = (
+        "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (30_000, 30_000));"  # every write past this fails
+    )
+    full = run(
+        sys.executable,
+        "-c",
+        limit + "import sys; sys.argv = ['lab', 'resume', 'run']; from lab.cli import main; main()",
+        cwd=tmp_path,
+    )
+    assert full.returncode == 1
+    assert full.stderr.startswith("lab: ")
+    assert "File too large" in full.stderr
+    assert full.stderr.count("\n") == 1
+    assert sorted(p.name for p in (tmp_path / "run" / "resume").iterdir()) == before
+    assert lab("resume", "run", cwd=tmp_path).returncode == 0
+    assert result(tmp_path / "run") == straight("dqn")
+
+
+def test_other_kinds_of_folders_cannot_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n" + "1,2\n2,1\n" * 20)
+    assert (
+        lab("fit", "data.csv", "--detector", "autoencoder", "--dir", "fitted", cwd=tmp_path).returncode == 0
+    )
+    done = lab("resume", "fitted", cwd=tmp_path)
+    assert (done.returncode, "is a run of 'detector'" in done.stderr) == (2, True)
