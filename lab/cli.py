@@ -26,14 +26,14 @@ def main() -> None:
         return
     if words[0] not in COMMANDS:
         _fail(f"the command is {words[0]!r}, expected one of {', '.join(COMMANDS)}")
-    from training.errors import Diverged, InputError
+    from training.errors import DivergenceError, InputError
 
     command = importlib.import_module(f"lab.commands.{words[0]}")
     try:
         command.main(words[1:])
     except InputError as error:
         _fail(str(error))
-    except Diverged as error:
+    except DivergenceError as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:  # before or after learning, which ends at a checkpoint
         _fail("interrupted", code=130)

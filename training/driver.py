@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.checkpoint import save_checkpoint
-from training.errors import Diverged
+from training.errors import DivergenceError
 from training.folder import RunFolder
 from training.metrics import Meter, Metrics
 from training.run import RunConfig
@@ -93,6 +93,8 @@ class Driver:
             if signals.received is None or self._reached():
                 if self.evaluate is not None and self.judged_at != self.step:
                     self._judge()
+                if self.meter:
+                    self._write_row()
                 self.finished = True
             self.elapsed = before + time.perf_counter() - started
             self._keep()
@@ -121,9 +123,9 @@ class Driver:
         self._write(row | times)
         wrong = [name for name, value in row.items() if not math.isfinite(value)]
         if wrong and self.cfg.if_nan == "stop":
-            raise Diverged(
-                f"{wrong[0]} is not finite in the {self.cfg.log_every:,} steps before step {self.step:,}: the run"
-                f" stops; {self.folder.path} keeps its last checkpoint, and --if-nan skip leaves out such updates"
+            raise DivergenceError(
+                f"{wrong[0]} is not finite in the row of step {self.step:,}: the run stops, its last checkpoint"
+                " stays; `--if-nan skip` leaves such updates out"
             )
 
     def _write(self, row: Mapping[str, float]) -> None:

@@ -9,5 +9,5 @@ class InputError(ValueError):
     """
 
 
-class Diverged(ArithmeticError):
+class DivergenceError(ArithmeticError):
     """A run met a loss or a gradient that is not finite; the command line ends with exit code 1."""

@@ -17,6 +17,10 @@ class Meter:
     def __init__(self) -> None:
         self._seen: dict[str, list[Tensor | np.ndarray | float]] = defaultdict(list)
 
+    def __bool__(self) -> bool:
+        """Whether anything was seen since the last row."""
+        return bool(self._seen)
+
     def add(self, metrics: Mapping[str, Tensor | np.ndarray | float]) -> None:
         """Remembers `metrics`; an array counts as that many observations."""
         for name, value in metrics.items():

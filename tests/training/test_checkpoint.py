@@ -176,7 +176,7 @@ while True:
 
 
 def test_a_death_at_any_call_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    """The process dies at its first, second, ... call to the system; each is told by Python's audit events."""
+    """The process dies at its first, second, ... call to the system, as Python's audit events tell."""
     done = subprocess.run(
         [sys.executable, "-c", DIES, str(tmp_path)],
         capture_output=True,
