@@ -8,7 +8,6 @@ The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from envs.faults import Fault, FaultyEnv
 from envs.spaces import Spaces
 from envs.vector import make_one
+from training.arrays import npz
 from training.errors import InputError
 
 Act = Callable[[Tensor], Tensor]
@@ -92,11 +92,8 @@ class Episodes:
         Raises:
             InputError: when the file is missing, is something else, or its arrays do not fit together.
         """
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {f.name: arrays[f.name] for f in fields(Episodes)}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise InputError(f"{file} cannot be read as recorded episodes: {error}") from None
+        with npz(file, "recorded episodes") as arrays:
+            found: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Episodes)}
         episodes = Episodes(**{**found, "env": str(found["env"])})
         rows = int(episodes.length.sum())
         for name in ROW:

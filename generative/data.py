@@ -5,7 +5,6 @@ Sources: `digits` (bundled with scikit-learn) · `.csv` · `.parquet` · `.npy` 
 """
 
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.recording import Episodes
+from training.arrays import npy, npz
 from training.errors import InputError
 from training.seeds import numpy_generator
 
@@ -129,28 +129,17 @@ def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]
 
 
 def _npy(path: Path) -> tuple[np.ndarray, list[str]]:
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a NumPy array: {error}") from None
-    return x, []
+    return npy(path), []
 
 
 def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "obs" in arrays and "length" in arrays:
-                return Episodes.load(path).transitions()
-            key = next((key for key in KEYS if key in arrays), None)
-            if key is None:
-                raise InputError(
-                    f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}"
-                )
-            return arrays[key], []
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as .npz: {error}") from None
+    with npz(path, "arrays") as arrays:
+        if "obs" in arrays and "length" in arrays:
+            return Episodes.load(path).transitions()
+        for key in KEYS:
+            if key in arrays:
+                return arrays[key], []
+        raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}")
 
 
 def _checked(x: np.ndarray, columns: tuple[str, ...], source: str) -> Table:

@@ -124,8 +124,8 @@ class Driver:
         wrong = [name for name, value in row.items() if not math.isfinite(value)]
         if wrong and self.cfg.if_nan == "stop":
             raise DivergenceError(
-                f"{wrong[0]} is not finite in the row of step {self.step:,}: the run stops, its last checkpoint"
-                " stays; `--if-nan skip` leaves such updates out"
+                f"{wrong[0]} is not finite in the row of step {self.step:,}: the run stops, and its last"
+                " checkpoint stays; `--if-nan skip` leaves such updates out"
             )
 
     def _write(self, row: Mapping[str, float]) -> None:

@@ -106,7 +106,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         "a.txt": "of the kind '.txt'",
         "a.parquet": "as Parquet",
         "a.npy": "as a NumPy array",
-        "a.npz": "as .npz",
+        "a.npz": "cannot be read as arrays",
         "latin.csv": "cannot be read as CSV|expected a number",
         "keys.npz": "has y, expected one of x",
         "text.npy": "values of type",
