@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs import Spaces, Transition, VectorEnv
+from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
@@ -55,12 +56,10 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "collect", "updates", "batch", "replay", "lr", "target_every"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("gamma", "epsilon", "epsilon_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        check_positive(self, "num_envs", "collect", "updates", "batch", "replay", "lr", "target_every")
+        check_positive(self, "max_norm", "reward_scale", "hidden")
+        check_not_negative(self, "warm_up", "explore_steps")
+        check_share(self, "gamma", "epsilon", "epsilon_end")
         if self.replay < self.num_envs * self.collect:
             raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
 
@@ -127,7 +126,13 @@ class Replay:
                 store[: len(filled)] = filled.to(store.device)
 
     def _make(self, like: Transition) -> None:
-        self.rows = like.map(lambda field: field.new_zeros(self.capacity, *field.shape[1:]).to(self.device))
+        def room(field: Tensor) -> Tensor:
+            return torch.zeros(self.capacity, *field.shape[1:], dtype=field.dtype, device=self.device)
+
+        try:
+            self.rows = like.map(room)
+        except RuntimeError as error:  # what torch raises when memory does not suffice
+            raise InputError(f"replay is {self.capacity}, expected what memory holds: {error}") from None
 
     def sample(self, count: int, generator: torch.Generator) -> Transition:
         """`count` rows drawn evenly, with replacement."""
@@ -201,7 +206,6 @@ class Learner:
     def learn(self) -> Metrics:
         """A bout of updates on fresh samples; the metrics are those of the last."""
         cfg = self.cfg
-        self.optimizer.lr = cfg.lr * linear(self.step / cfg.run.steps)
         rows = self.replay.sample(cfg.updates * cfg.batch, self.generator)
         with torch.no_grad():
             q_next, q_next_slow = self.model(rows.next_obs), self.slow(rows.next_obs)
@@ -225,6 +229,7 @@ class Learner:
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
     """Play, remember, learn; yields after every bout."""
     while learner.step < cfg.run.steps:
+        learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
         learner.collect(envs)
         metrics = learner.learn() if learner.step >= cfg.warm_up else {}
         yield learner.step, metrics | envs.episodes() | {"explore/epsilon": learner.epsilon}

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from agents.parts.gae import gae
 from agents.parts.heads import head
 from envs import Spaces, Transition, VectorEnv
+from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, Twins, mlp
 from training.optim import Adam, linear
@@ -58,12 +58,10 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "rollout", "epochs", "minibatch", "lr"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        check_positive(self, "num_envs", "rollout", "epochs", "minibatch", "lr", "clip", "max_norm")
+        check_positive(self, "reward_scale", "hidden")
+        check_not_negative(self, "value_coef", "entropy_coef")
+        check_share(self, "gamma", "lam")
 
 
 def ppo_loss(
@@ -144,7 +142,7 @@ class Learner:
         return Transition.stack(rows)
 
     @torch.no_grad()
-    def judge(self, rollout: Transition) -> tuple[Tensor, ...]:
+    def prepare(self, rollout: Transition) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
         cfg = self.cfg
         outputs, value = self.model(rollout.obs)
@@ -155,12 +153,15 @@ class Learner:
         )
         rows = [rollout.obs, rollout.action, outputs, advantage, advantage + value]
         obs, action, outputs, advantage, target = (row[rollout.valid] for row in rows)
-        advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        if len(advantage):  # else a rollout of resets only
+            advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
         return obs, action, self.model.head.log_prob(outputs, action), advantage, target
 
     def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
         """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch and of the policy."""
         count = len(rows[0])
+        if not count:
+            return {}
         minibatches = max(1, round(count / self.cfg.minibatch))
         metrics: Metrics = {}
         for _ in range(self.cfg.epochs):
@@ -208,8 +209,8 @@ class Learner:
 
 
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
-    """Play a rollout, judge it, learn from it; yields after every iteration."""
+    """Play a rollout, prepare it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
-        metrics = learner.learn(learner.judge(learner.rollout(envs)))
+        metrics = learner.learn(learner.prepare(learner.rollout(envs)))
         yield learner.step, metrics | envs.episodes()

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from anomaly.calibration import check_alpha, p_values, smallest_alpha, threshold
 from generative import registry
-from generative.data import Table, split
+from generative.data import Table, split_table
 from training.checkpoint import load_model, save_model
 from training.errors import InputError
 
@@ -33,6 +33,7 @@ class Detector:
         columns: tuple[str, ...],
         calibration: Float[np.ndarray, " n"],
         alpha: float | None = None,
+        calibrated_on: str = "rows of the caller's choice",
     ) -> None:
         """Calibrates; alpha is the promised false-alarm rate, by default 0.01 or what n rows allow.
 
@@ -42,7 +43,7 @@ class Detector:
         if len(calibration) == 0:
             raise InputError("there are 0 rows to calibrate on, expected at least 1")
         self.kind, self.cfg, self.model, self.columns = kind, cfg, model, columns
-        self.calibration = np.sort(calibration)
+        self.calibration, self.calibrated_on = np.sort(calibration), calibrated_on
         self.alpha = smallest_alpha(len(calibration)) if alpha is None else alpha
         check_alpha(self.alpha, len(calibration))
 
@@ -58,10 +59,14 @@ class Detector:
         Raises:
             InputError: for an unknown kind, and for fewer rows than the three parts need.
         """
-        fit, select, calibrate = split(len(table.x), seed, *SHARES)
-        cfg, model = fit_model(kind, table, fit, select, seed, cfg)
+        fit, select, calibrate = split_table(table, seed, *SHARES)
+        if alpha is not None:
+            check_alpha(alpha, len(calibrate))
+        cfg = registry.preset(kind, table.source) if cfg is None else cfg
+        cfg = replace(cfg, run=replace(cfg.run, seed=seed))
+        model = fit_model(kind, cfg, table, fit, select)
         calibration = score_rows(model, table.x[calibrate])
-        return Detector(kind, cfg, model, table.columns, calibration, alpha)
+        return Detector(kind, cfg, model, table.columns, calibration, alpha, "rows that nothing else used")
 
     @staticmethod
     def of_run(run: Path, table: Table, alpha: float | None = None) -> "Detector":
@@ -75,11 +80,13 @@ class Detector:
         """
         trained = registry.load(run / "model")
         table.expect(trained.columns, f"{run}")
-        rows = np.arange(len(table.x))
         if trained.fingerprint == table.fingerprint():
-            rows = registry.parts(len(table.x), trained.cfg.run.seed)[2]
+            rows = registry.parts(table, trained.cfg.run.seed)[2]
+            on = "rows that the run kept for tests"
+        else:
+            rows, on = np.arange(len(table.x)), "rows, none of which the run may have been trained on"
         calibration = score_rows(trained.model, table.x[rows])
-        return Detector(trained.kind, trained.cfg, trained.model, trained.columns, calibration, alpha)
+        return Detector(trained.kind, trained.cfg, trained.model, trained.columns, calibration, alpha, on)
 
     @property
     def threshold(self) -> float:
@@ -110,7 +117,7 @@ class Detector:
         """Writes a model folder that `load` reads."""
         weights = registry.weights(self.model) | {"calibration": torch.from_numpy(self.calibration)}
         description = registry.describe(self.kind, self.cfg, self.columns)
-        save_model(folder, weights, description | {"alpha": self.alpha, "detector": True})
+        save_model(folder, weights, description | {"alpha": self.alpha, "calibrated_on": self.calibrated_on})
 
     @staticmethod
     def load(folder: Path) -> "Detector":
@@ -120,24 +127,24 @@ class Detector:
             InputError: when the folder is missing, damaged or not a detector's.
         """
         weights, description = load_model(folder)
-        if not description.get("detector"):
+        if "calibrated_on" not in description or "calibration" not in weights:
             raise InputError(
                 f"{folder} holds a {description.get('kind')}, expected a detector: see `lab fit`"
             )
         calibration = weights.pop("calibration").numpy()
         found = registry.restore(weights, description, folder)
-        return Detector(found.kind, found.cfg, found.model, found.columns, calibration, description["alpha"])
+        alpha, on = description["alpha"], description["calibrated_on"]
+        return Detector(found.kind, found.cfg, found.model, found.columns, calibration, alpha, on)
 
 
 def fit_model(
     kind: str,
+    cfg: Any,
     table: Table,
     fit: Int[np.ndarray, " rows"],
     select: Int[np.ndarray, " others"],
-    seed: int,
-    cfg: Any = None,
-) -> tuple[Any, registry.Model]:
-    """The Config and a new model of the given kind, learned from the rows `fit` of the table.
+) -> registry.Model:
+    """A new model of the given kind, learned from the rows `fit` of the table.
 
     Its weights are those of the update that explained the rows `select` best.
 
@@ -145,10 +152,8 @@ def fit_model(
         InputError: for an unknown kind, and when no score of the selection rows is finite.
     """
     part = registry.module(kind)
-    cfg = registry.preset(kind, table.source) if cfg is None else cfg
-    cfg = replace(cfg, run=replace(cfg.run, seed=seed))
     learner = part.Learner(cfg, torch.from_numpy(table.x[fit]))
-    every = max(1, cfg.run.evaluate_every)
+    every = cfg.run.evaluate_every or cfg.run.steps
     best, weights = np.inf, {}
     for step, _ in part.train(cfg, learner):
         if step % every == 0 or step >= cfg.run.steps:
@@ -158,12 +163,11 @@ def fit_model(
     if not weights:
         raise InputError(f"no {kind} explains the rows of {table.source}: every score is NaN or infinite")
     learner.model.load_state_dict(weights)
-    return cfg, learner.model
+    return learner.model
 
 
 def score_rows(model: registry.Model, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
     """The model's scores in float64, computed in blocks."""
-    device = next(iter(model.state_dict().values())).device
-    rows = torch.from_numpy(np.ascontiguousarray(x, np.float32))
-    scores = [model.score(block.to(device)).double().cpu() for block in rows.split(BLOCK)]
+    rows = torch.from_numpy(np.ascontiguousarray(x))
+    scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
     return torch.cat(scores).numpy() if scores else np.zeros(0)

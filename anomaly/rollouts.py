@@ -5,7 +5,7 @@ conformal quantile of the episodes' highest scores, so that at most a share alph
 alarm, in the mean over calibration sets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from anomaly.calibration import check_alpha, threshold
 from anomaly.detector import fit_model, score_rows
 from envs.recording import Episodes
-from generative.data import Table, split
-from generative.registry import Model
+from generative.data import of_episodes, split_table
+from generative.registry import Model, preset
 from training.errors import InputError
 from training.seeds import numpy_generator
 
@@ -36,13 +36,11 @@ class RolloutDetector:
         Raises:
             InputError: for fewer than two episodes.
         """
-        x, names = clean.transitions()
-        table = Table(x, tuple(names), f"{len(clean)} episodes of {clean.env}")
-        fit, select = split(len(clean), seed, 0.8, 0.2)
-        episode = np.repeat(np.arange(len(clean)), clean.length)
-        fit_rows, select_rows = (np.flatnonzero(np.isin(episode, part)) for part in (fit, select))
-        _, model = fit_model(kind, table, fit_rows, select_rows, seed, cfg)
-        return RolloutDetector(model, table.columns)
+        table = of_episodes(clean, f"{len(clean)} episodes of {clean.env}")
+        fit, select = split_table(table, seed, 0.8, 0.2)
+        cfg = preset(kind, table.source) if cfg is None else cfg
+        cfg = replace(cfg, run=replace(cfg.run, seed=seed))
+        return RolloutDetector(fit_model(kind, cfg, table, fit, select), table.columns)
 
     def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
         """How strange each step is (E, T); NaN after an episode's end."""
@@ -67,7 +65,7 @@ class RolloutDetector:
 
 @dataclass(frozen=True)
 class AUROC:
-    """P(a faulty step scores higher than a clean one), with its 95 % interval over whole episodes."""
+    """P(a faulty step scores higher than a clean one), with its 95 % interval; NaN without pairs."""
 
     value: float
     low: float
@@ -106,8 +104,10 @@ def time_matched_auroc(
         wins[i] = ((row > clean) & both).sum(axis=1) + 0.5 * ((row == clean) & both).sum(axis=1)
     rng = numpy_generator(seed, "auroc")
     weights = [rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAPS).astype(float) for n in pairs.shape]
-    drawn = [np.einsum("bi,ij,bj->b", weights[0], table, weights[1]) for table in (wins, pairs)]
-    low, high = np.nanquantile(drawn[0] / np.maximum(drawn[1], 1e-9), [0.025, 0.975])
+    won, met = (np.einsum("bi,ij,bj->b", weights[0], table, weights[1]) for table in (wins, pairs))
+    if not pairs.any():
+        return AUROC(np.nan, np.nan, np.nan)
+    low, high = np.quantile(won[met > 0] / met[met > 0], [0.025, 0.975])
     return AUROC(float(wins.sum() / pairs.sum()), float(low), float(high))
 
 
@@ -122,7 +122,7 @@ def time_matched_p(
         if len(reference):
             above = len(reference) - np.searchsorted(reference, now[~np.isnan(now)], side="left")
             shares.append(above / len(reference))
-    return np.concatenate(shares)
+    return np.concatenate([np.zeros(0), *shares])
 
 
 def delays(alarm: Bool[np.ndarray, "E T"], onset: Int[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:

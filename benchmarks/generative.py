@@ -9,6 +9,7 @@ test rows against the same rows with every column permuted for itself, so that n
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from generative import data, registry
 
 def measure(kind: str, table: data.Table, seed: int) -> tuple[float, float, float]:
     """Error and AUROC on the test rows, and the CPU seconds that fitting took."""
-    fit, select, test = registry.parts(len(table.x), seed)
+    fit, select, test = registry.parts(table, seed)
     start = time.process_time()
-    _, model = fit_model(kind, table, fit, select, seed)
+    cfg = registry.preset(kind, table.source)
+    model = fit_model(kind, replace(cfg, run=replace(cfg.run, seed=seed)), table, fit, select)
     seconds = time.process_time() - start
     x = torch.from_numpy(table.x)
     with torch.no_grad():

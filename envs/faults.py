@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from training.errors import InputError
+from training.seeds import numpy_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ class FaultyEnv(gym.Wrapper):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts an episode with everything whole."""
         self._steps = 0
-        self._random = np.random.default_rng(seed)
+        # Of a stream of its own: the environment draws from default_rng(seed) itself.
+        self._random = np.random.default_rng() if seed is None else numpy_generator(seed, "fault")
         self._set_force(1.0)
         obs, info = self.env.reset(seed=seed, options=options)
         self._last = obs

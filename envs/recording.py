@@ -5,9 +5,11 @@ The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one
     obs (rows, O) f4 · action (rows,) i8 or (rows, A) f4, as the environment got it · reward (rows,) f4
     next_obs (rows, O) f4 · terminated (rows,) bool · truncated (rows,) bool · fault (rows,) bool
     length (E,) i8: steps of each episode · seed (E,) i8: what each was reset with · env: the id, text
+    first, actions: discrete actions are first .. first + actions - 1; `actions` is 0 for continuous ones
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +24,7 @@ from envs.faults import Fault, FaultyEnv
 from envs.spaces import Spaces
 from envs.vector import make_one
 from training.arrays import npz
+from training.checkpoint import writing
 from training.errors import InputError
 
 Act = Callable[[Tensor], Tensor]
@@ -44,6 +47,8 @@ class Episodes:
     length: np.ndarray
     seed: np.ndarray
     env: str
+    first: int = 0
+    actions: int = 0
 
     def __len__(self) -> int:
         return len(self.length)
@@ -72,18 +77,17 @@ class Episodes:
         """
         action, kinds = self.action, "action"
         if action.ndim == 1:
-            action, kinds = np.eye(int(action.max(initial=0)) + 1)[action], "action="
+            action, kinds = np.eye(self.actions)[action - self.first], "action="
         columns = {"obs": self.obs, kinds: action, "change": self.next_obs - self.obs}
         names = [f"{name}{i}" for name, values in columns.items() for i in range(values.shape[1])]
         return np.concatenate(list(columns.values()), axis=1).astype(np.float32), names
 
     def save(self, file: Path) -> None:
-        """Writes the file, aside first, so that no half file is ever found."""
+        """Writes the file, whole or not at all."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_name(f".{file.name}.new.npz")
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        np.savez(aside, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
-        aside.rename(file)
+        with writing(file) as out:
+            np.savez(out, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
 
     @staticmethod
     def load(file: Path) -> "Episodes":
@@ -94,7 +98,17 @@ class Episodes:
         """
         with npz(file, "recorded episodes") as arrays:
             found: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Episodes)}
-        episodes = Episodes(**{**found, "env": str(found["env"])})
+        numbers = {name: int(found[name]) for name in ("first", "actions") if found[name].ndim == 0}
+        episodes = Episodes(**{**found, "env": str(found["env"])} | numbers)
+        if episodes.length.ndim != 1 or not (episodes.length > 0).all() or len(numbers) < 2:
+            raise InputError(f"{file}: length is {episodes.length}, expected the steps of each episode")
+        choice = episodes.action - episodes.first
+        if episodes.action.ndim == 1 and choice.dtype.kind not in "iu":
+            raise InputError(
+                f"{file} has actions of type {choice.dtype}, expected whole numbers or rows of numbers"
+            )
+        if episodes.action.ndim == 1 and not ((choice >= 0) & (choice < episodes.actions)).all():
+            raise InputError(f"{file} has an action outside of {episodes.actions} from {episodes.first} on")
         rows = int(episodes.length.sum())
         for name in ROW:
             if len(found[name]) != rows:
@@ -110,17 +124,21 @@ def record(
     seeds: Sequence[int],
     faults: Sequence[Fault] | None = None,
     *,
-    max_steps: int = 100_000,
+    max_steps: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Episodes:
     """One episode for each seed, played side by side; with `faults`, one for each episode.
 
     Every call of `act` sees all episodes, those that ended too, so that what it does in one depends on
-    nothing that happens in another. An episode without an end is cut (truncated) after `max_steps`.
+    nothing that happens in another. Episodes are cut (truncated) after `max_steps`; by default after
+    10,000 where the environment has no time limit of its own.
     """
     envs = [make_one(env) for _ in seeds]
     if faults is not None:
         envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
+    if max_steps is None:
+        limited = envs[0].spec is not None and envs[0].spec.max_episode_steps is not None
+        max_steps = sys.maxsize if limited else 10_000
     spaces = Spaces.of(envs[0].observation_space, envs[0].action_space, env)
     obs = np.stack([one.reset(seed=seed)[0] for one, seed in zip(envs, seeds, strict=True)])
     obs = obs.astype(np.float32)
@@ -144,7 +162,12 @@ def record(
         for name, column in zip(ROW, columns, strict=True)
     }
     return Episodes(
-        **rows, length=np.array([len(e) for e in played]), seed=np.array(seeds, np.int64), env=env
+        **rows,
+        length=np.array([len(e) for e in played]),
+        seed=np.array(seeds, np.int64),
+        env=env,
+        first=spaces.start,
+        actions=spaces.discrete,
     )
 
 

@@ -16,7 +16,9 @@ class Transition(NamedTuple):
     """
 
     obs: Tensor  # (..., O) float32
-    action: Tensor  # (...) int64, or (..., A) float32 in [-1, 1], the bounds of the action space
+    action: (
+        Tensor  # (...) int64, or (..., A) float32: [-1, 1] are the bounds, beyond them the environment clips
+    )
     reward: Tensor  # (...) float32
     terminated: Tensor  # (...) bool
     truncated: Tensor  # (...) bool

@@ -160,9 +160,12 @@ def make(env: str, num_envs: int, seed: int) -> VectorEnv:
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make.
     """
-    check(env)
-    spec = gym.spec(env)
-    if spec.vector_entry_point is not None and flat(spec.make()):
+    one = make_one(env)
+    Spaces.of(one.observation_space, one.action_space, env)
+    native = one.spec is not None and one.spec.vector_entry_point is not None
+    flattened = isinstance(one, gym.wrappers.FlattenObservation)
+    one.close()
+    if native and not flattened:
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
     envs = SyncVectorEnv(
         [lambda: Replayable(make_one(env))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
@@ -178,25 +181,14 @@ def make_one(env: str, **options: Any) -> gym.Env:
     """
     try:
         made = gym.make(env, disable_env_checker=True, **options)
-    except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
+    except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
     space = made.observation_space
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 3:
         raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
-    return made if flat(made) else gym.wrappers.FlattenObservation(made)
-
-
-def check(env: str) -> None:
-    """Raises InputError unless an environment called `env` can be made and its spaces are understood."""
-    made = make_one(env)
-    Spaces.of(made.observation_space, made.action_space, env)
-    made.close()
-
-
-def flat(env: gym.Env) -> bool:
-    """Whether observations are one axis of numbers already."""
-    return isinstance(env.observation_space, gym.spaces.Box) and len(env.observation_space.shape) == 1
+    flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+    return made if flat else gym.wrappers.FlattenObservation(made)
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from generative.parts.rows import Order, Scale
+from training.config import check_positive
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
 from training.optim import Adam, cosine
@@ -38,9 +38,7 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        for name in ("latent", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_positive(self, "latent", "hidden", "batch", "lr", "max_norm")
 
 
 def reconstruction_loss(
@@ -60,9 +58,13 @@ class Autoencoder(nn.Module):
         self.encoder = mlp(columns, cfg.hidden, cfg.latent, cfg.activation)
         self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation)
 
+    def scaled(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Rows as the networks see them, on their device."""
+        return self.scale(x).to(self.encoder[0].weight.device)
+
     def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
         """The latent code of rows."""
-        return self.encoder(self.scale(x))
+        return self.encoder(self.scaled(x))
 
     def decode(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B D"]:
         """Rows, in the data's units, from latent codes."""
@@ -70,7 +72,7 @@ class Autoencoder(nn.Module):
 
     def reconstruction_error(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Mean squared error of each row, columns scaled to deviation 1."""
-        scaled = self.scale(x)
+        scaled = self.scaled(x)
         return (scaled - self.decoder(self.encoder(scaled))).square().mean(-1)
 
     @torch.inference_mode()
@@ -90,17 +92,16 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = Autoencoder(cfg, x.shape[1]).to(self.device)
-        self.x = x.to(self.device)
-        self.model.scale.standardise(self.x)
+        self.model.scale.standardise(x)
+        self.x = self.model.scaled(x)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
-        """One step of Adam."""
-        scaled = self.model.scale(x)
-        loss, metrics = reconstruction_loss(scaled, self.model.decoder(self.model.encoder(scaled)))
+        """One step of Adam on scaled rows."""
+        loss, metrics = reconstruction_loss(x, self.model.decoder(self.model.encoder(x)))
         metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
         return metrics
 

@@ -6,6 +6,7 @@ Sources: `digits` (bundled with scikit-learn) · `.csv` · `.parquet` · `.npy` 
 
 import hashlib
 from collections.abc import Iterator
+from csv import reader as csv_reader
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +19,17 @@ from training.seeds import numpy_generator
 
 KEYS = ("x", "X", "x_train")
 SUFFIXES = (".csv", ".parquet", ".npy", ".npz")
+LARGEST = 1e150  # what can still be squared
 
 
 @dataclass(frozen=True)
 class Table:
     """Named columns of finite numbers."""
 
-    x: np.ndarray  # (rows, D) float32
+    x: np.ndarray  # (rows, D) float64
     columns: tuple[str, ...]
     source: str  # what it was read from
+    group: np.ndarray | None = None  # (rows,) of rows that belong together, as those of an episode do
 
     def fingerprint(self) -> str:
         """The SHA-256 sum of the numbers."""
@@ -57,8 +60,28 @@ def load(source: str) -> Table:
     readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
     if path.suffix not in readers:
         raise InputError(f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}")
+    if path.suffix == ".npz" and (episodes := _episodes(path)):
+        return episodes
     x, columns = readers[path.suffix](path)
     return _checked(x, tuple(columns), source)
+
+
+def of_episodes(episodes: Episodes, source: str) -> Table:
+    """The transitions of episodes as a table, grouped by episode."""
+    x, columns = episodes.transitions()
+    return Table(x, tuple(columns), source, np.repeat(np.arange(len(episodes)), episodes.length))
+
+
+def split_table(table: Table, seed: int, *shares: float) -> tuple[np.ndarray, ...]:
+    """Row numbers of disjoint parts of a table; rows of one group stay together.
+
+    Raises:
+        InputError: when there are fewer rows, or groups, than shares.
+    """
+    if table.group is None:
+        return tuple(split(len(table.x), seed, *shares))
+    parts = split(int(table.group.max()) + 1, seed, *shares)
+    return tuple(np.flatnonzero(np.isin(table.group, part)) for part in parts)
 
 
 def split(rows: int, seed: int, *shares: float) -> Iterator[np.ndarray]:
@@ -68,7 +91,7 @@ def split(rows: int, seed: int, *shares: float) -> Iterator[np.ndarray]:
         InputError: when there are fewer rows than shares.
     """
     if rows < len(shares):
-        raise InputError(f"there are {rows} rows, expected at least {len(shares)} to split")
+        raise InputError(f"there are {rows} rows or episodes, expected at least {len(shares)} to split")
     order = numpy_generator(seed, "split").permutation(rows)
     ends = np.round(np.cumsum(shares) / sum(shares) * rows).astype(int)
     ends = np.maximum(ends, np.arange(1, len(shares) + 1))
@@ -91,7 +114,8 @@ def _csv(path: Path) -> tuple[np.ndarray, list[str]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline().rstrip("\r\n")
-        headless = bool(first) and all(_is_number(cell) for cell in first.split(","))
+        cells = [cell for row in csv_reader([first]) for cell in row if cell.strip()]
+        headless = bool(cells) and all(_is_number(cell) for cell in cells)
         read = csv.ReadOptions(use_threads=False, autogenerate_column_names=headless)
         table = csv.read_csv(path, read)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
@@ -114,7 +138,8 @@ def _parquet(path: Path) -> tuple[np.ndarray, list[str]]:
 def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:  # type: ignore[no-untyped-def]
     import pyarrow as pa
 
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    types = pa.types
+    kinds = (types.is_integer, types.is_floating, types.is_boolean, types.is_null, types.is_decimal)
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{path} has the column {twice[0]!r} twice, expected names that differ")
     for name, column in zip(names, table.columns, strict=True):
@@ -124,7 +149,7 @@ def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]
             raise InputError(
                 f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number"
             )
-    columns = [column.cast(pa.float64()).to_numpy() for column in table.columns]
+    columns = [column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns]
     return (np.stack(columns, axis=1) if columns else np.zeros((0, 0))), names
 
 
@@ -132,10 +157,16 @@ def _npy(path: Path) -> tuple[np.ndarray, list[str]]:
     return npy(path), []
 
 
+def _episodes(path: Path) -> Table | None:
+    """The transitions of recorded episodes, when the file holds some."""
+    with npz(path, "arrays") as arrays:
+        if "obs" not in arrays or "length" not in arrays:
+            return None
+    return of_episodes(Episodes.load(path), str(path))
+
+
 def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
     with npz(path, "arrays") as arrays:
-        if "obs" in arrays and "length" in arrays:
-            return Episodes.load(path).transitions()
         for key in KEYS:
             if key in arrays:
                 return arrays[key], []
@@ -149,14 +180,13 @@ def _checked(x: np.ndarray, columns: tuple[str, ...], source: str) -> Table:
         raise InputError(f"{source} has the shape {x.shape}, expected rows and columns, at least one of each")
     x = x.reshape(len(x), -1)
     columns = columns or tuple(f"x{i}" for i in range(x.shape[1]))
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32)
-    bad = ~np.isfinite(x)
+    x = x.astype(np.float64)
+    bad = ~(np.abs(x) <= LARGEST)
     if bad.any():
         row, column = map(int, np.argwhere(bad)[0])
-        what = "missing (NaN)" if np.isnan(x[row, column]) else "infinite"
+        what = "missing (NaN)" if np.isnan(x[row, column]) else f"{x[row, column]:g}"
         raise InputError(
-            f"{source}: column {columns[column]!r}, row {row} is {what}, expected a finite number"
+            f"{source}: column {columns[column]!r}, row {row} is {what}, expected a number up to {LARGEST:g}"
             f" ({int(bad.any(axis=1).sum())} of {len(x)} rows have such values)"
         )
     return Table(x, columns, source)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from generative import autoencoder, presets, vae
-from generative.data import Table, split
+from generative.data import Table, split_table
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
@@ -53,9 +53,9 @@ def preset(kind: str, source: str) -> Any:
     return PRESETS[kind].get(source) or module(kind).Config(data=source)
 
 
-def parts(rows: int, seed: int) -> tuple[np.ndarray, ...]:
+def parts(table: Table, seed: int) -> tuple[np.ndarray, ...]:
     """The row numbers with which `lab train` fits, selects and tests."""
-    return tuple(split(rows, seed, *SHARES))
+    return split_table(table, seed, *SHARES)
 
 
 def weights(model: Model) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generative.parts.rows import Order, Scale
+from training.config import check_not_negative, check_positive
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp
 from training.optim import Adam, cosine
@@ -49,11 +49,8 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        for name in ("latent", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
-        if self.beta < 0:
-            raise InputError(f"beta is {self.beta}, expected 0 or more")
+        check_positive(self, "latent", "hidden", "batch", "lr", "max_norm")
+        check_not_negative(self, "beta", "warm_up")
 
 
 def gaussian_nll(
@@ -107,8 +104,9 @@ class VAE(nn.Module):
             self.scale.stretch(x)
 
     def scaled(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """Rows as the networks see them; new data outside 0 .. 1 is clipped for the Bernoulli likelihood."""
-        return self.scale(x) if self.likelihood == "gaussian" else self.scale(x).clamp(0, 1)
+        """Rows as the networks see them, on their device; for the Bernoulli likelihood clipped to 0 .. 1."""
+        scaled = self.scale(x).to(self.log_sigma.device)
+        return scaled if self.likelihood == "gaussian" else scaled.clamp(0, 1)
 
     def posterior(self, scaled: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log-variance of q(z|x); the variance is kept within e^±10."""
@@ -160,8 +158,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = VAE(cfg, x.shape[1]).to(self.device)
-        self.x = x.to(self.device)
-        self.model.fit_scale(self.x)
+        self.model.fit_scale(x)
+        self.x = self.model.scaled(x)
         learned = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = Adam(learned, lr=cfg.lr)
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
@@ -175,10 +173,9 @@ class Learner:
         return self.cfg.beta * min(1.0, (self.step + 1) / max(1, self.cfg.warm_up))
 
     def _update(self, x: Float[Tensor, "B D"], noise: Float[Tensor, "B Z"], beta: float) -> Metrics:
-        """One step of Adam."""
-        scaled = self.model.scaled(x)
-        mean, log_var = self.model.posterior(scaled)
-        nll = self.model.nll(scaled, mean + (0.5 * log_var).exp() * noise)
+        """One step of Adam on scaled rows."""
+        mean, log_var = self.model.posterior(x)
+        nll = self.model.nll(x, mean + (0.5 * log_var).exp() * noise)
         loss, metrics = vae_loss(nll, kl_divergence(mean, log_var), beta=beta)
         metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
         return metrics

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import re
-import sys
 from typing import Any, TypeVar
 
 import tyro
@@ -27,22 +26,20 @@ def parse(cls: Any, words: list[str], prog: str, about: str, default: Any = None
                 cls, prog=prog, description=about, args=words, config=(tyro.conf.OmitArgPrefixes,), **given
             )
     except SystemExit as end:
-        if end.code in (0, None):
+        if end.code in (0, None):  # --help
             raise
         raise InputError(f"{_one_line(said.getvalue())} (see {prog} --help)") from None
-    finally:
-        if not said.closed and sys.exc_info()[0] is None:
-            sys.stderr.write(said.getvalue())
 
 
 def peek(words: list[str], flag: str) -> str | None:
-    """The value of `flag` before the words are parsed, for defaults that depend on it."""
-    for i, word in enumerate(words):
-        if word == flag and i + 1 < len(words):
-            return words[i + 1]
-        if word.startswith(flag + "="):
-            return word[len(flag) + 1 :]
-    return None
+    """The last value of `flag` before the words are parsed, for defaults that depend on it."""
+    found = None
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        if word == flag:
+            found = after
+        elif word.startswith(flag + "="):
+            found = word[len(flag) + 1 :]
+    return found
 
 
 def _one_line(box: str) -> str:

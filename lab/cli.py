@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
+import warnings
 from importlib.metadata import version
+from types import FrameType
 
 COMMANDS = {
     "demo": "the whole story on CartPole, in about a minute",
@@ -26,9 +29,12 @@ def main() -> None:
         return
     if words[0] not in COMMANDS:
         _fail(f"the command is {words[0]!r}, expected one of {', '.join(COMMANDS)}")
+    warnings.showwarning = _warn
+    before = signal.signal(signal.SIGINT, _leave)
     from training.errors import DivergenceError, InputError
 
     command = importlib.import_module(f"lab.commands.{words[0]}")
+    signal.signal(signal.SIGINT, before)
     try:
         command.main(words[1:])
     except InputError as error:
@@ -42,6 +48,16 @@ def main() -> None:
         raise SystemExit(1) from None
     except OSError as error:  # a full disk, say; what was written before is whole
         _fail(str(error), code=1)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while torch is being imported, which does not take it well; nothing has begun."""
+    print("lab: interrupted", file=sys.stderr)
+    os._exit(130)
+
+
+def _warn(message: Warning | str, *where: object, **more: object) -> None:
+    print(f"lab: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _usage() -> str:

@@ -5,6 +5,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from training.checkpoint import writing
+
 
 class Page:
     """Sections one after another; texts are escaped, figures are SVG or <img> and taken as they are."""
@@ -42,13 +44,13 @@ class Page:
         self._parts.append(f"<footer>{escape(text)}</footer>")
 
     def save(self, file: Path) -> None:
-        """Writes the page, aside first."""
+        """Writes the page."""
         style = files("lab").joinpath("page.css").read_text()
         body = "\n".join(self._parts)
-        aside = file.with_name(f".{file.name}.new")
-        aside.write_text(
+        page = (
             f'<!doctype html><html lang="en"><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width,initial-scale=1">'
             f"<title>{self._title}</title><style>{style}</style><main>{body}</main></html>\n"
         )
-        aside.rename(file)
+        with writing(file) as out:
+            out.write(page.encode())

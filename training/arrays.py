@@ -1,6 +1,7 @@
 """NumPy's files, read with care: no pickles, and no small file that grows without bound."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from training.errors import InputError
 SLACK = 64 << 20  # bytes that any archive may grow to
 RATIO = 200  # and beyond them, bytes for each byte on disk; pictures reach 20, zeros 1,000
 
-_ERRORS = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile)
+_ERRORS = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager

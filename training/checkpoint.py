@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 import struct
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +29,7 @@ from training.state import Tree, pack, unpack
 
 MANIFEST = "MANIFEST.json"
 KEPT = 2  # checkpoints of a run; the older one is there in case the disk damages the newer
+ATTEMPTS = 4  # to read a model
 BLOCK = 1 << 20  # bytes hashed at once
 MAX_JSON = 64 << 20  # bytes of a JSON file; what we write is far smaller
 
@@ -49,6 +51,31 @@ _DTYPES = {
 
 
 @contextmanager
+def writing(file: Path) -> Iterator[IO[bytes]]:
+    """A file to write to that takes the place of `file` when the block ends without an error.
+
+    Raises:
+        InputError: when no file can be there.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, expected the name of a file")
+    aside = file.with_name(f".{file.name}.new")
+    try:
+        out = aside.open("wb")
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}") from None
+    try:
+        with out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        aside.rename(file)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` when the block ends without an error."""
     new, old = (folder.with_name(f".{folder.name}.{what}") for what in ("new", "old"))
@@ -63,8 +90,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     (new / MANIFEST).write_text(json.dumps(sums, indent=1))
     for entry in (*new.iterdir(), new):
         _sync(entry)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
+    if folder.exists():  # else `old` is the only whole one: a process died between the two renames
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
     _sync(folder.parent)
@@ -109,8 +136,15 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     Raises:
         InputError: when the folder is missing, incomplete or damaged.
     """
-    found = checked(folder, "weights.safetensors", "model.json")
-    return read_tensors(found / "weights.safetensors", device), _read_json(found / "model.json")
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            found = checked(folder, "weights.safetensors", "model.json")
+            return read_tensors(found / "weights.safetensors", device), _read_json(found / "model.json")
+        except (InputError, OSError):  # a run may be putting a newer model in its place just now
+            if not attempts_left:
+                raise
+            time.sleep(0.02)
+    raise AssertionError("unreachable")
 
 
 def save_checkpoint(run: Path, step: int, tree: Tree) -> None:

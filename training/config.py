@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back, checked field by field."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -47,3 +48,29 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
         raise InputError(f"{where} is {value!r}, expected {wanted}")
     return value
+
+
+def check_positive(cfg: object, *names: str) -> None:
+    """Raises InputError unless these fields are finite and more than 0, or sizes that all are."""
+    for name in names:
+        value = getattr(cfg, name)
+        if not all(0 < item < math.inf for item in (value if isinstance(value, tuple) else (value,))):
+            raise InputError(f"{name} is {_shown(value)}, expected more than 0")
+
+
+def check_not_negative(cfg: object, *names: str) -> None:
+    """Raises InputError unless these fields are finite and 0 or more."""
+    for name in names:
+        if not 0 <= getattr(cfg, name) < math.inf:
+            raise InputError(f"{name} is {getattr(cfg, name)}, expected 0 or more")
+
+
+def check_share(cfg: object, *names: str) -> None:
+    """Raises InputError unless these fields are between 0 and 1."""
+    for name in names:
+        if not 0 <= getattr(cfg, name) <= 1:
+            raise InputError(f"{name} is {getattr(cfg, name)}, expected 0 to 1")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -49,7 +50,18 @@ class Driver:
     gives all that the learner and its environments remember; without it there are no checkpoints.
     """
 
-    STATE = ("step", "score", "best", "judged_at", "elapsed", "finished", "meter", "rows", "evaluations")
+    STATE = (
+        "step",
+        "score",
+        "best",
+        "evaluated_at",
+        "evaluating",
+        "elapsed",
+        "finished",
+        "meter",
+        "rows",
+        "evaluations",
+    )
 
     def __init__(
         self,
@@ -65,7 +77,8 @@ class Driver:
         self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
         self.meter = Meter()
         self.rows, self.evaluations = Every(cfg.log_every), Every(cfg.evaluate_every)
-        self.step, self.judged_at, self.elapsed, self.finished = 0, 0, 0.0, False
+        self.step, self.evaluated_at, self.elapsed = 0, 0, 0.0
+        self.evaluating = self.finished = False
         self.score: float | None = None
         self.best: float | None = None
 
@@ -74,28 +87,30 @@ class Driver:
         started = saved = time.perf_counter()
         before = self.elapsed
         with _Signals() as signals, _progress(self.cfg.steps) as bar:
+            if self.evaluating:  # a signal cut this evaluation short
+                self._evaluate(signals)
+            if self._reached():
+                updates = iter(())
             for self.step, metrics in updates:
                 now = time.perf_counter()
                 self.elapsed = before + now - started
                 self.meter.add(metrics)
                 if self.rows.due(self.step):
                     self._write_row()
-                if self.evaluate is not None and self.evaluations.due(self.step):
-                    self._judge()
-                if self._reached():
+                if self.evaluations.due(self.step):
+                    self._evaluate(signals)
+                if self._reached() or signals.received is not None:
                     break
-                if now - saved > (LEAST_BETWEEN_S if self.judged_at == self.step else self.cfg.save_every_s):
+                patience = LEAST_BETWEEN_S if self.evaluated_at == self.step else self.cfg.save_every_s
+                if now - saved > patience:
                     self._keep()
                     saved = now
                 bar(self.step, self.score)
-                if signals.received is not None:
-                    break
-            if signals.received is None or self._reached():
-                if self.evaluate is not None and self.judged_at != self.step:
-                    self._judge()
-                if self.meter:
-                    self._write_row()
-                self.finished = True
+            if signals.received is None and self.evaluated_at != self.step:
+                self._evaluate(signals)
+            self.finished = signals.received is None
+            if self.finished and self.meter:
+                self._write_row()
             self.elapsed = before + time.perf_counter() - started
             self._keep()
         ended = None if self.finished else signals.received
@@ -133,12 +148,19 @@ class Driver:
         if self.log is not None:
             self.log.write(self.step, row)
 
-    def _judge(self) -> None:
-        assert self.evaluate is not None
-        self.score, found = self.evaluate()
-        self.judged_at = self.step
+    def _evaluate(self, signals: "_Signals") -> None:
+        """Evaluates; a signal ends it at once, and then a resumed run evaluates first."""
+        if self.evaluate is None:
+            return
+        self.evaluating = True
+        try:
+            with signals.raised():
+                self.score, found = self.evaluate()
+        except _Interrupted:
+            return
+        self.evaluating, self.evaluated_at = False, self.step
         self._write(found)
-        if self.best is None or self.score > self.best:
+        if not math.isnan(self.score) and (self.best is None or self.score > self.best):
             self.best = self.score
             self.save(self.folder.path / "best")
 
@@ -179,20 +201,36 @@ class Every:
         self._passed = state["passed"]
 
 
+class _Interrupted(BaseException):
+    """A signal came while an evaluation was played."""
+
+
 class _Signals:
     """Remembers SIGINT and SIGTERM, so that a run stops where its state is whole."""
 
     def __enter__(self) -> "_Signals":
         self.received: int | None = None
+        self._raising = False
         main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
         numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
         self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Signals are raised here: for work that may be left half done."""
+        self._raising = True
+        try:
+            yield
+        finally:
+            self._raising = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:  # the second one means now
             raise KeyboardInterrupt
         self.received = number
+        if self._raising:
+            raise _Interrupted
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from training.checkpoint import writing
 from training.errors import InputError
 
-PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "rl-generative-lab")
+PACKAGES = ("torch", "numpy", "gymnasium", "scikit-learn", "safetensors", "rl-generative-lab")
 
 
 class RunFolder:
@@ -43,9 +44,8 @@ class RunFolder:
             "versions": versions(),
             "git": git_commit(),
         }
-        aside = path / ".config.json.new"
-        aside.write_text(json.dumps(self.config, indent=1) + "\n")
-        aside.rename(path / "config.json")
+        with writing(path / "config.json") as file:
+            file.write(json.dumps(self.config, indent=1).encode() + b"\n")
 
     @staticmethod
     def reopen(path: Path) -> "RunFolder":
@@ -116,7 +116,9 @@ def read_config(path: Path) -> dict[str, Any]:
         found = json.loads(file.read_text())
     except ValueError as error:
         raise InputError(f"{file} is not JSON ({error})") from None
-    if not (isinstance(found, dict) and isinstance(found.get("kind"), str) and "config" in found):
+    if not (isinstance(found, dict) and isinstance(found.get("kind"), str)) or (
+        not isinstance(found.get("config"), dict)
+    ):
         raise InputError(f"{file} lacks `kind` and `config`, expected the config.json of a run")
     return found
 

@@ -1,8 +1,10 @@
 """What every run is told, whatever it learns."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from training.config import check_not_negative, check_positive
 from training.device import Mode
 from training.errors import InputError
 
@@ -27,9 +29,7 @@ class RunConfig:
     tags: tuple[str, ...] = ()  # W&B tags
 
     def __post_init__(self) -> None:
-        for name in ("steps", "threads", "log_every", "save_every_s"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("seed", "evaluate_every"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_positive(self, "steps", "threads", "log_every", "save_every_s")
+        check_not_negative(self, "seed", "evaluate_every")
+        if self.stop_at is not None and math.isnan(self.stop_at):
+            raise InputError("stop_at is nan, expected a score")

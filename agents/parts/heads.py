@@ -1,11 +1,11 @@
 """From a network's numbers to actions: the two kinds of policies that policy gradients learn.
 
 Randomness is an argument: `noise` is drawn once for a whole rollout, which costs one call instead of one a
-step. A head reads the network's outputs (..., A) and knows four things about them.
+step. A head reads the network's outputs (..., A) and knows how to draw, to choose,
+and how likely a choice was.
 """
 
 import math
-from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -13,16 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.spaces import Spaces
-
-
-class Head(Protocol):
-    """What a policy gradient asks of a distribution over actions."""
-
-    def noise(self, *shape: int, generator: torch.Generator) -> Tensor: ...
-    def sample(self, outputs: Tensor, noise: Tensor) -> Tensor: ...
-    def best(self, outputs: Tensor) -> Tensor: ...
-    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor: ...
-    def entropy(self, outputs: Tensor) -> Tensor: ...
 
 
 class Categorical(nn.Module):

@@ -1,38 +1,49 @@
 """What every model of rows needs: a scale for its columns, and batches in a random order."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
 class Scale(nn.Module):
-    """Column-wise (x − shift) / scale, learned from rows and saved with the model."""
+    """Column-wise (x − shift) / scale, learned from rows and saved with the model.
+
+    Computed in float64 on the CPU, wherever the model is: float32 cannot tell 100,000,001 from 100,000,000,
+    and some devices have no float64. What comes out is float32.
+    """
 
     shift: Tensor
     scale: Tensor
 
     def __init__(self, columns: int) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.zeros(columns))
-        self.register_buffer("scale", torch.ones(columns))
+        self.register_buffer("shift", torch.zeros(columns, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(columns, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Scale":
+        return self  # `model.to(device)` leaves it where it is
 
     def standardise(self, x: Float[Tensor, "B D"]) -> None:
-        """Mean 0 and deviation 1 on the rows of x; a constant column is only shifted."""
-        self.shift.copy_(x.mean(0))
-        deviation = x.std(0, correction=0)
-        self.scale.copy_(torch.where(deviation > 1e-6 * (1 + self.shift.abs()), deviation, 1.0))
+        """Mean 0 and deviation 1 on the rows of x; a column of equal values is only shifted."""
+        x = x.double()
+        constant = x.amin(0) == x.amax(0)
+        self.shift.copy_(torch.where(constant, x[0], x.mean(0)))
+        self.scale.copy_(torch.where(constant, 1.0, x.std(0, correction=0)))
 
     def stretch(self, x: Float[Tensor, "B D"]) -> None:
         """0 to 1 on all of x: one shift and one scale for all columns, as brightness has."""
-        self.shift.fill_(x.min())
-        self.scale.fill_((x.max() - x.min()).clamp(min=1e-6))
+        low, high = x.double().min(), x.double().max()
+        self.shift.fill_(low)
+        self.scale.fill_(high - low if high > low else 1.0)
 
     def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return (x - self.shift) / self.scale
+        return ((x.cpu().double() - self.shift) / self.scale).float()
 
     def back(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The inverse of forward."""
-        return x * self.scale + self.shift
+        """The inverse of forward, in float64."""
+        return x.cpu().double() * self.scale + self.shift
 
 
 class Order:

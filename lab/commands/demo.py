@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 
 from agents import registry
 from agents.evaluation import evaluate, summary
+from anomaly.calibration import realised_range
 from anomaly.rollouts import AUROC, RolloutDetector, after, delays, time_matched_auroc
 from envs.faults import Fault
 from envs.recording import Act, Episodes, record
@@ -89,6 +90,17 @@ class Story:
         where = "inside" if found.low <= 0.5 <= found.high else "OUTSIDE"
         return f"Without a fault the AUROC is {found.value:.3f}: 0.5 lies {where} its 95 % interval."
 
+    @property
+    def alarms(self) -> str:
+        """The promise about false alarms and what became of it, in a sentence."""
+        tests, n = len(self.clean), 2 * self.told.episodes
+        low, high = realised_range(n, ALPHA, tests)
+        return (
+            f"{round(self.false_alarms * tests)} of {tests} clean episodes raised a false alarm."
+            f" At most {ALPHA:.0%} are promised, in the mean over sets of {n} calibration episodes;"
+            f" {low} to {high} of {tests} fit that."
+        )
+
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows, a row for each cell."""
         header = ["fault", "return", "AUROC", "95 % interval", "found in 10 steps", "median delay"]
@@ -111,7 +123,8 @@ def main(words: list[str]) -> None:
     told: Demo = parse(Demo, words, "lab demo", "The whole story on CartPole.")
     start = time.perf_counter()
     path = told.dir or new_path("demo")
-    RunFolder(path, "demo", {"seed": told.seed, "episodes": told.episodes, "faulty": told.faulty})
+    settings = {"seed": told.seed, "episodes": told.episodes, "faulty": told.faulty}
+    RunFolder(path, "demo", settings).close()
     torch.set_num_threads(1)
 
     print(f"1. PPO learns {ENV}")
@@ -130,7 +143,7 @@ def main(words: list[str]) -> None:
 
     print("3. Faulty episodes are scored against clean ones at the same time since their start")
     scale = tuple(float(deviation) for deviation in clean["fit"].obs.std(axis=0))
-    cells = {name: judge(name, act, scale, detector, reference, told) for name in CELLS}
+    cells = {name: play_cell(name, act, scale, detector, reference, told) for name in CELLS}
     story = Story(told, path, act, judged, detector, reference, cells)
     show(story)
 
@@ -154,7 +167,7 @@ def record_clean(act: Act, told: Demo, path: Path) -> dict[str, Episodes]:
     return clean
 
 
-def judge(
+def play_cell(
     name: str,
     act: Act,
     scale: tuple[float, ...],
@@ -186,5 +199,5 @@ def show(story: Story) -> None:
     for row in rows:
         grid.add_row(*row)
     Console(width=None if Console().is_terminal else 110).print(grid)
-    print(f"Clean episodes with a false alarm: {story.false_alarms:.0%}, at most {ALPHA:.0%} promised")
+    print(story.alarms)
     print(story.null)

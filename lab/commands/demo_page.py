@@ -7,7 +7,7 @@ import numpy as np
 
 from anomaly.rollouts import after, around, time_matched_p
 from envs.recording import render
-from lab.commands.demo import ALPHA, ENV, GOAL, NULL, Story
+from lab.commands.demo import ENV, GOAL, NULL, Story
 from lab.figures import FAULTS, QUIET, learning_curve, picture, roc, scores_over_time
 from lab.page import Page
 from training.folder import read_rows
@@ -58,9 +58,8 @@ def _alarm(page: Page, story: Story) -> None:
     count = story.told.episodes
     page.section(
         "When it raises an alarm",
-        f"The threshold is calibrated on the highest score of {2 * count} clean episodes that nothing else"
-        f" used: at most {ALPHA:.0%} of clean episodes raise any alarm, in the mean over calibration sets."
-        f" Of {count} further clean episodes {story.false_alarms:.0%} did.",
+        f"The threshold is calibrated on the highest score of each of {2 * count} clean episodes that nothing"
+        f" else used. {story.alarms}",
     )
     steps = np.arange(-50, 150)
     curves = {name: around(story.cells[name].score, story.cells[name].onset, steps) for name in (NULL, SHOWN)}

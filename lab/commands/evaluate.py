@@ -32,6 +32,8 @@ def main(words: list[str]) -> None:
     told: Evaluate = parse(Evaluate, words, "lab evaluate", "Plays episodes with a trained agent.")
     if told.episodes < 1:
         raise InputError(f"episodes is {told.episodes}, expected 1 or more")
+    if told.seed < 0:
+        raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
     read_config(told.run)
     agent = registry.load(told.run / ("best" if told.best else "model"))

@@ -1,6 +1,6 @@
 """`lab fit DATA`: a detector learns what normal is, or a trained model is calibrated."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,27 +20,32 @@ class Fit:
     """What `lab fit` is told."""
 
     data: tyro.conf.Positional[str]  # normal rows: digits, or a file: .csv .parquet .npy .npz
-    detector: str = "vae"  # the model that learns them: autoencoder or vae
+    detector: str | None = None  # the model that learns them: vae (default) or autoencoder
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less
-    seed: int = 0  # of the split and of everything random in learning
+    seed: int | None = None  # of the split and of everything random in learning; default: 0
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab fit DATA ...`."""
     told: Fit = parse(Fit, words, "lab fit", "Learns normal rows, and calibrates on rows apart.")
-    if told.detector not in MODULES:
+    if told.detector not in (None, *MODULES):
         raise InputError(f"detector is {told.detector!r}, expected one of {', '.join(MODULES)}")
-    if told.seed < 0:
+    if told.seed is not None and told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
+    if told.from_run is not None and (told.detector, told.seed) != (None, None):
+        raise InputError(
+            "--from takes the model and the seed of its run, expected no --detector and no --seed"
+        )
     torch.set_num_threads(1)
     table = data.load(told.data)
     path = told.dir or new_path("detector-" + Path(told.data).stem)
-    folder = RunFolder(path, "detector", {k: v and str(v) for k, v in asdict(told).items()})
+    config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
+    folder = RunFolder(path, "detector", config)
     try:
         if told.from_run is None:
-            detector = Detector.fit(table, told.detector, told.seed, told.alpha)
+            detector = Detector.fit(table, told.detector or "vae", told.seed or 0, told.alpha)
         else:
             detector = Detector.of_run(told.from_run, table, told.alpha)
         detector.save(path / "model")

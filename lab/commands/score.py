@@ -9,6 +9,7 @@ import tyro
 from anomaly.detector import Detector
 from generative import data
 from lab.arguments import parse
+from training.checkpoint import writing
 from training.errors import InputError
 from training.folder import read_config
 
@@ -32,20 +33,18 @@ def main(words: list[str]) -> None:
     detector = Detector.load(told.detector / "model")
     table = data.load(told.data)
     table.expect(detector.columns, f"{told.detector}")
-    score = detector.decision_function(table.x)
-    p_value = detector.p_of(score)
-    anomaly = detector.verdict(p_value)
     out = told.out or told.detector / "scores.csv"
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist, expected a folder for {out.name}")
-    aside = out.with_name(f".{out.name}.new")
-    with aside.open("w") as file:
-        file.write("row,score,p_value,anomaly\n")
-        file.writelines(
-            f"{row},{s:.9g},{p:.9g},{flag}\n"
-            for row, (s, p, flag) in enumerate(zip(score, p_value, anomaly, strict=True))
-        )
-    aside.rename(out)
+    if out.exists() and Path(told.data).exists() and out.samefile(told.data):
+        raise InputError(f"{out} is the data itself, expected another file for the scores")
+    score = detector.decision_function(table.x)
+    p_value = detector.p_of(score)
+    anomaly = detector.verdict(p_value)
+    with writing(out) as file:
+        file.write(b"row,score,p_value,anomaly\n")
+        for row, (s, p, flag) in enumerate(zip(score, p_value, anomaly, strict=True)):
+            file.write(f"{row},{s:.9g},{p:.9g},{flag}\n".encode())
     print(
         f"{out}: {len(score)} rows, {anomaly.sum()} anomalies at a false-alarm rate of {detector.alpha:.3g}"
     )

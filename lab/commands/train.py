@@ -53,10 +53,9 @@ def main(words: list[str]) -> None:
     about = (module.__doc__ or "").split("\n\n")[0]
     told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
     cfg = told.settings
-    subject = getattr(cfg, "env", None) or cfg.data
+    subject = cfg.env if hasattr(cfg, "env") else cfg.data
     path = told.dir or new_path(f"{kind}-{Path(subject).stem}")
-    print(f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
-    outcome = learn(kind, cfg, path)
+    outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
     print(ending(path, outcome))
     if outcome.signal is not None:
         raise SystemExit(128 + outcome.signal)
@@ -72,6 +71,7 @@ class Work:
     state: Callable[[], Tree]
     put_back: Callable[[Tree], None]
     subject: str  # what is learned: an environment or data
+    about: str = ""  # more to say about it
 
 
 def agent_work(kind: str, cfg: Any) -> Work:
@@ -81,9 +81,13 @@ def agent_work(kind: str, cfg: Any) -> Work:
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)
 
-    def judge() -> tuple[float, Mapping[str, float]]:
+    def evaluation() -> tuple[float, Mapping[str, float]]:
         episodes = evaluate(
-            learner.model.act, cfg.env, EVALUATION_EPISODES, stream(cfg.run.seed, "judge"), learner.device
+            learner.model.act,
+            cfg.env,
+            EVALUATION_EPISODES,
+            stream(cfg.run.seed, "evaluation"),
+            learner.device,
         )
         score = float(episodes.returns.mean())
         return score, {"eval/return": score, "eval/length": float(episodes.length.mean())}
@@ -95,7 +99,7 @@ def agent_work(kind: str, cfg: Any) -> Work:
     return Work(
         updates=module.train(cfg, learner, envs),
         save=lambda to: agents.registry.save(to, kind, learner),
-        evaluate=judge,
+        evaluate=evaluation,
         state=lambda: {"learner": capture(learner, learner.STATE), "envs": envs.state_dict()},
         put_back=put_back,
         subject=cfg.env,
@@ -105,14 +109,13 @@ def agent_work(kind: str, cfg: Any) -> Work:
 def model_work(kind: str, cfg: Any) -> Work:
     """A new generative model and its data: 70 % of the rows to fit, 15 % to select, the rest for tests."""
     table = data.load(cfg.data)
-    fit, select, test = generative.registry.parts(len(table.x), cfg.run.seed)
-    print(f"{table.source}: {len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests")
+    fit, select, test = generative.registry.parts(table, cfg.run.seed)
     module = generative.registry.module(kind)
     learner = module.Learner(cfg, torch.from_numpy(table.x[fit]))
     selection = torch.from_numpy(table.x[select]).to(learner.device)
     fingerprint = table.fingerprint()
 
-    def judge() -> tuple[float, Mapping[str, float]]:
+    def evaluation() -> tuple[float, Mapping[str, float]]:
         with torch.no_grad():
             score = float(learner.model.score(selection).mean())
             error = float(learner.model.reconstruction_error(selection).mean())
@@ -126,19 +129,26 @@ def model_work(kind: str, cfg: Any) -> Work:
     return Work(
         updates=module.train(cfg, learner),
         save=lambda to: generative.registry.save(to, kind, learner, table),
-        evaluate=judge,
+        evaluate=evaluation,
         state=lambda: {"learner": capture(learner, learner.STATE), "fingerprint": fingerprint},
         put_back=put_back,
         subject=Path(cfg.data).stem,
+        about=f"{len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests",
     )
 
 
-def learn(kind: str, cfg: Any, path: Path) -> Outcome:
-    """Learns in the new run folder `path`, from the start to the end."""
+def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
+    """Learns in the new run folder `path`, from the start to the end; prints `said` when all is ready."""
     torch.set_num_threads(cfg.run.threads)
     work = _work(kind, cfg)
     folder = RunFolder(path, kind, asdict(cfg))
-    return _drive(kind, cfg, folder, work, None)
+    if said:
+        print("\n".join(filter(None, (said, work.about))))
+    try:
+        return _drive(kind, cfg, folder, work, None)
+    except InputError:  # a setting that only learning could refuse
+        folder.discard()
+        raise
 
 
 def go_on(kind: str, cfg: Any, folder: RunFolder, tree: Tree) -> Outcome:

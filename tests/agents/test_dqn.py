@@ -111,6 +111,20 @@ def test_exploration_falls_on_a_straight_line() -> None:
     assert found == [1.0, pytest.approx(0.6), pytest.approx(0.2), pytest.approx(0.2)]
 
 
+def test_the_last_bout_still_learns() -> None:
+    cfg = dqn.Config(warm_up=0, run=RunConfig(steps=128, device="cpu"))
+    envs = make(cfg.env, cfg.num_envs, seed=0)
+    learner = dqn.Learner(cfg, envs.spaces)
+    before = learner.model.net[0].weight.clone()
+    assert len(list(dqn.train(cfg, learner, envs))) == 1
+    assert not torch.equal(learner.model.net[0].weight, before)
+
+
+def test_a_replay_beyond_memory_is_refused() -> None:
+    with pytest.raises(InputError, match="replay is 10000000000000, expected what memory holds"):
+        dqn.Replay(10**13).add(rows(0, 3))
+
+
 def test_throwing_the_generator_away_at_every_yield_changes_nothing() -> None:
     cfg = dqn.Config(warm_up=300, replay=1_000, run=RunConfig(steps=3_000, device="cpu"))
     weights = []

@@ -135,9 +135,25 @@ def test_other_seeds_learn_other_weights() -> None:
     assert not torch.equal(first, second)
 
 
+def test_a_rollout_of_resets_only_teaches_nothing() -> None:
+    cfg = ppo.Config(num_envs=1, rollout=1, run=RunConfig(steps=60, device="cpu"))
+    envs = make(cfg.env, 1, seed=0)
+    learner = ppo.Learner(cfg, envs.spaces)
+    for _ in ppo.train(cfg, learner, envs):
+        assert all(weight.isfinite().all() for weight in learner.model.parameters())
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"gamma": 1.5}, "gamma is 1.5"), ({"minibatch": 0}, "minibatch is 0"), ({"lr": -1.0}, "lr is -1.0")],
+    [
+        ({"gamma": 1.5}, "gamma is 1.5"),
+        ({"minibatch": 0}, "minibatch is 0"),
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"clip": float("inf")}, "clip is inf"),
+        ({"hidden": (64, 0)}, "hidden is 64 0"),
+        ({"value_coef": float("nan")}, "value_coef is nan"),
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from anomaly.calibration import realised_range
 from anomaly.detector import SHARES, Detector, score_rows
 from generative import autoencoder, registry, vae
-from generative.data import Table, load, split
+from generative.data import Table, load, split, split_table
 from training.checkpoint import save_model
 from training.errors import InputError
 from training.run import RunConfig
@@ -88,7 +89,7 @@ def test_a_saved_detector_scores_the_same_after_loading(tmp_path: Path) -> None:
 
 
 def trained(tmp_path: Path, normal: Table):
-    fit, _, _ = registry.parts(len(normal.x), 0)
+    fit, _, _ = registry.parts(normal, 0)
     cfg = config("vae")
     learner = vae.Learner(cfg, torch.from_numpy(normal.x[fit]))
     for _ in vae.train(cfg, learner):
@@ -101,13 +102,40 @@ def test_a_trained_run_is_calibrated_on_rows_it_kept_for_tests(tmp_path: Path) -
     normal = table(600)
     learner = trained(tmp_path, normal)
     detector = Detector.of_run(tmp_path, normal)
-    _, _, test = registry.parts(600, 0)
+    _, _, test = registry.parts(normal, 0)
     np.testing.assert_array_equal(detector.calibration, np.sort(score_rows(learner.model, normal.x[test])))
 
 
 def test_a_trained_run_is_calibrated_on_all_rows_of_another_table(tmp_path: Path) -> None:
     trained(tmp_path, table(600))
     assert len(Detector.of_run(tmp_path, table(80, seed=4)).calibration) == 80
+
+
+def test_tiny_and_far_columns_are_seen_as_well_as_any() -> None:
+    rng = np.random.default_rng(0)
+    x = np.stack(
+        [rng.normal(size=2_000) * 1e-8, 1e8 + rng.normal(size=2_000), rng.normal(size=2_000)], axis=1
+    )
+    detector = Detector.fit(Table(x, ("a", "b", "c"), "made up"), cfg=config("vae"))
+    for column, deviation in ((0, 1e-8), (1, 1.0)):
+        far = x[:100].copy()
+        far[:, column] += 30 * deviation
+        assert detector.predict(far).mean() == 1.0
+
+
+def test_rows_of_an_episode_stay_together() -> None:
+    normal = replace(table(400), group=np.repeat(np.arange(40), 10))
+    parts = split_table(normal, 0, *SHARES)
+    episodes = [set(normal.group[part]) for part in parts]
+    assert not episodes[0] & episodes[2]
+    assert not episodes[1] & episodes[2]
+    assert sum(map(len, parts)) == 400
+
+
+def test_alpha_is_refused_before_anything_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomaly.detector.fit_model", None)
+    with pytest.raises(InputError, match="expected a rate"):
+        Detector.fit(table(100), alpha=float("nan"))
 
 
 def test_a_run_of_other_columns_is_refused(tmp_path: Path) -> None:
@@ -123,7 +151,7 @@ def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(InputError, match="2 rows, expected at least 3"):
+    with pytest.raises(InputError, match="2 rows or episodes, expected at least 3"):
         Detector.fit(table(2))
     with pytest.raises(InputError, match="expected at least 999 of them"):
         Detector.fit(table(50), alpha=0.001, cfg=config("vae"))

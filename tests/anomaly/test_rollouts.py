@@ -88,6 +88,14 @@ def test_the_interval_covers_one_half_when_steps_of_an_episode_say_the_same() ->
     assert covered >= 88  # 95 % of 100 is 95; an interval over steps would cover far less
 
 
+def test_nothing_to_compare_is_no_number_and_no_error() -> None:
+    nothing, some = np.full((2, 3), NAN), np.ones((2, 3))
+    assert np.isnan(time_matched_auroc(nothing, some).value)
+    assert time_matched_p(nothing, some).shape == (0,)
+    one = time_matched_auroc(np.array([[NAN, 5.0]]), np.array([[1.0, NAN], [1.0, 2.0]]))
+    assert (one.value, one.low) == (1.0, 1.0)
+
+
 def test_delays_count_from_the_onset_and_earlier_alarms_do_not_count() -> None:
     alarm = np.zeros((3, 10), bool)
     alarm[0, [1, 7]] = True

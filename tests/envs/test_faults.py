@@ -44,6 +44,13 @@ def test_noise_has_the_asked_deviation_and_mean_zero() -> None:
     np.testing.assert_allclose(differences.mean(0), 0, atol=0.03)
 
 
+def test_noise_draws_from_other_numbers_than_the_environment() -> None:
+    env = FaultyEnv(make_one(ENV), Fault(kind="noise", size=1.0))
+    env.reset(seed=0)
+    assert env._random.bit_generator.state != np.random.default_rng(0).bit_generator.state
+    assert env._random.random() != np.random.default_rng(0).random()
+
+
 def test_bias_adds_to_the_named_sensors_only() -> None:
     clean, faulty = both(kind="bias", size=0.5, sensors=(1, 3), scale=(9.0, 2.0, 9.0, 4.0))
     first, second = clean.starts[0] + ONSET, faulty.starts[0] + ONSET

@@ -71,6 +71,32 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         Episodes.load(tmp_path / "short.npz")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": np.array([-1])},
+        {"action": np.array([2])},
+        {"action": np.array([0.5])},
+        {"length": np.array(1)},
+        {"length": np.array([0, 1])},
+    ],
+)
+def test_episodes_that_cannot_be_are_refused(tmp_path: Path, wrong: dict) -> None:
+    arrays = vars(record(right, "CartPole-v1", [0], max_steps=1))
+    np.savez(tmp_path / "some.npz", **{**arrays, **wrong})
+    with pytest.raises(InputError, match=r"some\.npz"):
+        Episodes.load(tmp_path / "some.npz")
+
+
+def test_columns_of_transitions_do_not_depend_on_the_actions_that_were_taken() -> None:
+    names = [
+        record(lambda o, a=a: torch.full((len(o),), a), "Acrobot-v1", [0], max_steps=2).transitions()[1]
+        for a in (0, 2)
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) == 6 + 3 + 6
+
+
 def test_by_time_leaves_nan_after_an_end() -> None:
     episodes = record(right, "CartPole-v1", range(5))
     table = episodes.by_time(episodes.reward)

@@ -162,3 +162,26 @@ def test_a_number_that_is_not_finite_stops_the_run_at_the_next_row_and_saves_not
 def test_a_number_that_is_not_finite_can_be_skipped(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "run", [1.0, 2.0])
     assert bench.drive(sick(40), if_nan="skip").step == 100
+
+
+def test_a_signal_ends_an_evaluation_at_once_and_a_resumed_run_makes_up_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [4.0, 6.0])
+    played = bench.evaluate
+
+    def disturbed() -> tuple[float, dict[str, float]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return played()
+
+    bench.evaluate = disturbed
+    cfg = RunConfig(steps=100, log_every=30, evaluate_every=50)
+    first = Driver(cfg, bench.folder, save=bench.save, evaluate=disturbed)
+    outcome = first.run(counting(100))
+    assert (outcome.step, outcome.signal, outcome.score) == (50, signal.SIGINT, None)
+    second = Driver(cfg, bench.folder, save=bench.save, evaluate=played)
+    second.load_state_dict(first.state_dict())
+    rest = ((step, metrics) for step, metrics in counting(100) if step > 50)
+    assert second.run(rest).best == 6.0
+    evaluated = [
+        (r["global_step"], r["eval/return"]) for r in read_rows(tmp_path / "run") if "eval/return" in r
+    ]
+    assert evaluated == [(50, 4.0), (100, 6.0)]
