@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.replayable import Replayable
@@ -26,6 +26,7 @@ from training.errors import InputError
 from training.metrics import Metrics
 from training.state import capture, restore
 
+_NATIVE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"  # the one whose state can be saved
 _CARTPOLE = ("state", "steps", "prev_done", "low", "high")  # what Gymnasium's vector CartPole holds
 _COUNTS = ("_resetting", "_return", "_length", "_returns", "_lengths")  # what we hold about episodes
 
@@ -146,31 +147,31 @@ class VectorEnv:
             self._length[ended] = 0
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(array, np.float32)).to(
-            self._device
-        )  # own memory: envs may reuse theirs
+        own = np.array(array, np.float32)  # environments may use their memory again
+        return torch.from_numpy(own).to(self._device)
 
     def _flags(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
 
 
-def make(env: str, num_envs: int, seed: int) -> VectorEnv:
-    """`num_envs` environments called `env`: Gymnasium's own vector form where it has one, else in a loop.
+def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorEnv:
+    """`num_envs` environments called `env`: CartPole in Gymnasium's own vector form, others in a loop.
+
+    With `processes` each has a process of its own, for environments that take milliseconds a step; those
+    cannot be saved, so a run of theirs cannot be resumed.
 
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make.
     """
     one = make_one(env)
     Spaces.of(one.observation_space, one.action_space, env)
-    native = one.spec is not None and one.spec.vector_entry_point is not None
-    flattened = isinstance(one, gym.wrappers.FlattenObservation)
+    native = one.spec is not None and one.spec.vector_entry_point == _NATIVE
     one.close()
-    if native and not flattened:
+    if native and not processes:
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
-    envs = SyncVectorEnv(
-        [lambda: Replayable(make_one(env))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
-    )
-    return VectorEnv(envs, seed)
+    kind = AsyncVectorEnv if processes else SyncVectorEnv
+    makers = [lambda: Replayable(make_one(env))] * num_envs
+    return VectorEnv(kind(makers, autoreset_mode=AutoresetMode.SAME_STEP), seed)
 
 
 def make_one(env: str, **options: Any) -> gym.Env:

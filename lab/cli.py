@@ -15,6 +15,8 @@ COMMANDS = {
     "evaluate": "an agent plays episodes",
     "fit": "a detector learns what normal is, or a trained model is calibrated",
     "score": "one score, p-value and flag for each row of a file",
+    "report": "one page of how runs went",
+    "list": "what was run, and how it went",
 }
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -12,6 +13,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 INK, QUIET, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 NORMAL = "#2b6cb0"
@@ -64,6 +66,21 @@ def learning_curve(train: np.ndarray, evaluated: np.ndarray, goal: float | None 
         axes.legend(loc="lower right")
 
     return draw(paint)
+
+
+def curves(lines: Mapping[str, np.ndarray], label: str) -> str:
+    """One metric over steps, a line for each run: rows of (step, value)."""
+
+    def paint(axes: Axes) -> None:
+        for (name, line), color in zip(lines.items(), cycle((NORMAL, *FAULTS)), strict=False):
+            axes.plot(*line.T, color=color, lw=1.5, label=name, marker="o" if len(line) < 3 else None, ms=4)
+        axes.set(xlabel="steps", ylabel=label)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if len(lines) > 1:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines))
+
+    return draw(paint, 4.6, 2.5)
 
 
 def scores_over_time(

@@ -26,6 +26,11 @@ class Page:
         kind = ' class="narrow"' if narrow else ""
         self._parts.append(f"<figure{kind}>{drawing}<figcaption>{escape(caption)}</figcaption></figure>")
 
+    def grid(self, drawings: Sequence[str]) -> None:
+        """Drawings in two columns."""
+        cells = "".join(f"<figure>{drawing}</figure>" for drawing in drawings)
+        self._parts.append(f'<div class="grid">{cells}</div>')
+
     def strip(self, pictures: Sequence[tuple[str, str]], caption: str) -> None:
         """Pictures (image, what it shows) side by side."""
         cells = "".join(f"<div>{image}{escape(what)}</div>" for image, what in pictures)

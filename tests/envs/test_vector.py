@@ -99,6 +99,13 @@ def test_native_cartpole_steps_like_the_single_one() -> None:
     assert ends > 50
 
 
+def test_environments_in_processes_of_their_own_play_the_same() -> None:
+    apart, together = make("Acrobot-v1", 2, seed=3, processes=True), make("Acrobot-v1", 2, seed=3)
+    for a, b in zip(played(apart, 30), played(together, 30), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    apart.close()
+
+
 def test_continuous_actions_fill_the_bounds_and_are_clipped() -> None:
     envs = make("Pendulum-v1", 2, seed=0)
     high = torch.tensor(envs.spaces.high)

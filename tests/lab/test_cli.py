@@ -106,6 +106,22 @@ def test_a_detector_of_recorded_episodes(place: Path) -> None:
     assert "calibrated on" in done.stdout
 
 
+def test_a_page_shows_every_metric_of_its_runs(place: Path) -> None:
+    done = lab("report", "agent", "dqn", "--out", "page.html", cwd=place)
+    assert (done.returncode, done.stdout) == (0, "page.html\n"), done.stderr
+    page = (place / "page.html").read_text()
+    for name in ("eval/return", "loss/policy", "loss/td", "q/chosen", "minibatch", "agent", "dqn"):
+        assert name in page
+    assert lab("report", "model", cwd=place).stdout == "model/report.html\n"
+
+
+def test_runs_are_listed_with_their_scores(place: Path) -> None:
+    done = lab("list", ".", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for word in ("agent", "ppo", "CartPole-v1", "model", "normal.csv", "detector"):
+        assert word in done.stdout
+
+
 BAD_CALLS = {
     "no-such-command": "the command is 'no-such-command', expected one of",
     "train": "needs what to train first",
@@ -164,6 +180,10 @@ BAD_CALLS = {
     "fit normal.csv --from model --seed 3 --dir new": "expected no --detector and no --seed",
     "score detector normal.csv --out normal.csv": "is the data itself",
     "score detector normal.csv --out empty": "empty is a folder",
+    "report": "needs the folder of a run",
+    "report nowhere": "nowhere does not exist",
+    "report detector": "has no rows",
+    "list nowhere": "nowhere is no folder",
     "demo --episodes 3": "episodes is 3, expected 10 or more",
     "demo --dir agent": "exists already",
 }
