@@ -19,17 +19,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
-from agents.parts.gae import gae
-from agents.parts.heads import head
-from envs import Spaces, Transition, VectorEnv
+from agents.parts.actor_critic import ActorCritic
+from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
-from training.networks import Activation, Twins, mlp
+from training.networks import Activation
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -83,37 +82,6 @@ def ppo_loss(
     return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}
 
 
-class Policy(nn.Module):
-    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N)."""
-
-    def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__()
-        self.head = head(spaces)
-        self.shared, self.actions = cfg.shared, spaces.actions
-        self.net: nn.Module
-        if cfg.shared:
-            self.net = mlp(spaces.obs, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
-        else:
-            self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
-
-    def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
-        if self.shared:
-            outputs, value = self.net(obs).split((self.actions, 1), -1)
-        else:
-            outputs, value = self.net(obs)  # of the second net only the first number is used
-        return outputs, value[..., 0]
-
-    @torch.inference_mode()
-    def act(
-        self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
-    ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
-        """The likeliest action, or one drawn with `generator`."""
-        outputs, _ = self(obs)
-        if generator is None:
-            return self.head.best(outputs)
-        return self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
-
-
 class Learner:
     """Everything that learning changes: policy, optimizer, step counter, random generator."""
 
@@ -124,38 +92,25 @@ class Learner:
         self.device = pick(cfg.run.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
-            self.model = Policy(cfg, spaces).to(self.device)
+            self.model = ActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
 
-    def rollout(self, envs: VectorEnv) -> Transition:
-        """`cfg.rollout` steps in every environment: fields (T, N, ...)."""
-        noise = self.model.head.noise(self.cfg.rollout, envs.num_envs, generator=self.generator)
-        rows = []
-        with torch.inference_mode():
-            for step_noise in noise.unbind():
-                action = self.model.head.sample(self.model(envs.obs)[0], step_noise)
-                rows.append(envs.step(action))
-        self.step += envs.num_envs * self.cfg.rollout
-        return Transition.stack(rows)
-
-    @torch.no_grad()
-    def prepare(self, rollout: Transition) -> tuple[Tensor, ...]:
+    def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
         cfg = self.cfg
-        outputs, value = self.model(rollout.obs)
-        next_value = self.model(rollout.next_obs)[1]
-        reward = rollout.reward * cfg.reward_scale
-        advantage = gae(
-            reward, value, next_value, rollout.terminated, rollout.truncated, gamma=cfg.gamma, lam=cfg.lam
+        rollout = self.model.play(envs, cfg.rollout, self.generator)
+        self.step += envs.num_envs * cfg.rollout
+        obs, action, outputs, advantage, target = self.model.judge(
+            rollout, gamma=cfg.gamma, lam=cfg.lam, reward_scale=cfg.reward_scale
         )
-        rows = [rollout.obs, rollout.action, outputs, advantage, advantage + value]
-        obs, action, outputs, advantage, target = (row[rollout.valid] for row in rows)
         if len(advantage):  # else a rollout of resets only
             advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
-        return obs, action, self.model.head.log_prob(outputs, action), advantage, target
+        with torch.no_grad():
+            old_log_prob = self.model.head.log_prob(outputs, action)
+        return obs, action, old_log_prob, advantage, target
 
     def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
         """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch and of the policy."""
@@ -209,8 +164,8 @@ class Learner:
 
 
 def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
-    """Play a rollout, prepare it, learn from it; yields after every iteration."""
+    """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
-        metrics = learner.learn(learner.prepare(learner.rollout(envs)))
+        metrics = learner.learn(learner.collect(envs))
         yield learner.step, metrics | envs.episodes()

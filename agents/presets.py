@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import dqn, ppo
+from agents import a2c, dqn, ppo
 from training.run import RunConfig
 
 PPO = {
@@ -33,5 +33,19 @@ DQN = {
         epsilon_end=0.1,
         explore_steps=4_000,
         run=RunConfig(steps=60_000),
+    ),
+}
+
+A2C = {
+    # 500.0 at the end of 5 runs, 500.0 the worst: `python -m benchmarks.returns`.
+    "CartPole-v1": a2c.Config(
+        env="CartPole-v1",
+        num_envs=16,
+        rollout=16,
+        lam=0.97,
+        entropy_coef=0.0,
+        max_norm=1.0,
+        reward_scale=0.05,
+        run=RunConfig(steps=200_000),
     ),
 }

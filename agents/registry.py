@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
-from agents import dqn, ppo, presets
+from agents import a2c, dqn, ppo, presets
+from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"dqn": dqn, "ppo": ppo}
-POLICIES: dict[str, Any] = {"dqn": dqn.QNetwork, "ppo": ppo.Policy}
-PRESETS: dict[str, dict[str, Any]] = {"dqn": presets.DQN, "ppo": presets.PPO}
+MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo}
+POLICIES: dict[str, Any] = {"a2c": ActorCritic, "dqn": dqn.QNetwork, "ppo": ActorCritic}
+PRESETS: dict[str, dict[str, Any]] = {"a2c": presets.A2C, "dqn": presets.DQN, "ppo": presets.PPO}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import torch
 
 import tests.probes
 from agents import ppo
+from agents.parts.actor_critic import ActorCritic
 from envs import Spaces, make
 from training.errors import InputError
 from training.run import RunConfig
@@ -105,7 +106,7 @@ def test_a_continuous_action_finds_the_best_number() -> None:
 
 
 def test_a_sampled_action_is_not_always_the_best_one() -> None:
-    policy = ppo.Policy(ppo.Config(), Spaces(4, discrete=2))
+    policy = ActorCritic(ppo.Config(), Spaces(4, discrete=2))
     generator = torch.Generator().manual_seed(0)
     assert 50 < policy.act(torch.zeros(200, 4), generator).sum() < 150
 

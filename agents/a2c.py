@@ -1,0 +1,128 @@
+"""Advantage actor-critic: Mnih et al., 2016 (arXiv:1602.01783), in its synchronous form.
+
+    L = −mean log π(a|s) A + c_V mean (V(s) − R)² − c_H H(π),   R = A + V_old(s)
+
+with advantages by `agents.parts.gae`: one step on each rollout, all of its rows at once.
+
+Differs from the paper: environments step side by side instead of in threads; advantages are those of λ
+instead of n steps; Adam takes the place of RMSprop; rewards may be scaled by a constant.
+
+    lab train a2c --env CartPole-v1
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents.parts.actor_critic import ActorCritic
+from envs import Spaces, VectorEnv
+from training.config import check_not_negative, check_positive, check_share
+from training.device import fast, pick
+from training.metrics import Metrics
+from training.networks import Activation
+from training.optim import Adam, linear
+from training.run import RunConfig
+from training.seeds import stream, torch_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of A2C."""
+
+    env: str = "CartPole-v1"  # a Gymnasium id
+    num_envs: int = 64  # environments side by side
+    rollout: int = 8  # steps each environment plays between updates
+    lr: float = 2e-3  # Adam's learning rate, falling linearly to zero over the run
+    gamma: float = 0.99  # discount per step
+    lam: float = 0.95  # λ of the advantage estimate
+    value_coef: float = 0.5  # c_V, weight of the value loss
+    entropy_coef: float = 0.01  # c_H, weight of the entropy bonus
+    max_norm: float = 0.5  # gradients are clipped to this norm
+    reward_scale: float = 1.0  # rewards are multiplied by this before learning
+    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
+    activation: Activation = "tanh"  # of the hidden layers
+    shared: bool = True  # one network for policy and value, or one for each
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_positive(self, "num_envs", "rollout", "lr", "max_norm", "reward_scale", "hidden")
+        check_not_negative(self, "value_coef", "entropy_coef")
+        check_share(self, "gamma", "lam")
+
+
+def a2c_loss(
+    log_prob: Float[Tensor, " B"],
+    advantage: Float[Tensor, " B"],
+    value: Float[Tensor, " B"],
+    value_target: Float[Tensor, " B"],
+    entropy: Float[Tensor, " B"],
+    *,
+    value_coef: float,
+    entropy_coef: float,
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """L of the module docstring."""
+    policy_loss = -(log_prob * advantage).mean()
+    value_loss = F.mse_loss(value, value_target)
+    entropy_mean = entropy.mean()
+    loss = policy_loss + value_coef * value_loss - entropy_coef * entropy_mean
+    return loss, {
+        "loss/policy": policy_loss.detach(),
+        "loss/value": value_loss.detach(),
+        "policy/entropy": entropy_mean.detach(),
+    }
+
+
+class Learner:
+    """Everything that learning changes: policy, optimizer, step counter, random generator."""
+
+    STATE = ("model", "optimizer", "generator", "step")
+
+    def __init__(self, cfg: Config, spaces: Spaces) -> None:
+        self.cfg, self.spaces = cfg, spaces
+        self.device = pick(cfg.run.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(cfg.run.seed, "weights"))
+            self.model = ActorCritic(cfg, spaces).to(self.device)
+        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+        self.generator = torch_generator(cfg.run.seed, "a2c", self.device)
+        self.step = 0
+        self.update = fast(self._update, cfg.run.mode)
+
+    def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
+        """Rows to learn from: obs, action, advantage and value target, each (B, ...)."""
+        cfg = self.cfg
+        rollout = self.model.play(envs, cfg.rollout, self.generator)
+        self.step += envs.num_envs * cfg.rollout
+        obs, action, _, advantage, target = self.model.judge(
+            rollout, gamma=cfg.gamma, lam=cfg.lam, reward_scale=cfg.reward_scale
+        )
+        return obs, action, advantage, target
+
+    def _update(self, obs: Tensor, action: Tensor, advantage: Tensor, value_target: Tensor) -> Metrics:
+        """One step of Adam on all rows of a rollout."""
+        cfg, head = self.cfg, self.model.head
+        outputs, value = self.model(obs)
+        loss, metrics = a2c_loss(
+            head.log_prob(outputs, action),
+            advantage,
+            value,
+            value_target,
+            head.entropy(outputs),
+            value_coef=cfg.value_coef,
+            entropy_coef=cfg.entropy_coef,
+        )
+        metrics["grad/norm"] = self.optimizer.descend(loss, cfg.max_norm)
+        return metrics
+
+
+def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int, Metrics]]:
+    """Play a rollout, judge it, learn from it; yields after every update."""
+    while learner.step < cfg.run.steps:
+        learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
+        rows = learner.collect(envs)
+        metrics = learner.update(*rows) if len(rows[0]) else {}  # else a rollout of resets only
+        yield learner.step, metrics | envs.episodes()
