@@ -125,20 +125,6 @@ def test_a_replay_beyond_memory_is_refused() -> None:
         dqn.Replay(10**13).add(rows(0, 3))
 
 
-def test_throwing_the_generator_away_at_every_yield_changes_nothing() -> None:
-    cfg = dqn.Config(warm_up=300, replay=1_000, run=RunConfig(steps=3_000, device="cpu"))
-    weights = []
-    for restart in (False, True):
-        envs = make(cfg.env, cfg.num_envs, seed=3)
-        learner = dqn.Learner(cfg, envs.spaces)
-        updates = dqn.train(cfg, learner, envs)
-        while (yielded := next(updates, None)) is not None:
-            if restart and yielded[0] < cfg.run.steps:
-                updates = dqn.train(cfg, learner, envs)
-        weights.append(learner.model.state_dict())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
 def test_continuous_actions_and_sampling_are_refused() -> None:
     with pytest.raises(InputError, match="continuous actions"):
         dqn.QNetwork(dqn.Config(), Spaces(3, low=(-1.0,), high=(1.0,)))

@@ -111,21 +111,6 @@ def test_a_sampled_action_is_not_always_the_best_one() -> None:
     assert 50 < policy.act(torch.zeros(200, 4), generator).sum() < 150
 
 
-def test_throwing_the_generator_away_at_every_yield_changes_nothing() -> None:
-    cfg = ppo.Config(run=RunConfig(steps=6_000, device="cpu"))
-    weights = []
-    for restart in (False, True):
-        envs = make(cfg.env, cfg.num_envs, seed=3)
-        learner = ppo.Learner(cfg, envs.spaces)
-        updates = ppo.train(cfg, learner, envs)
-        while (yielded := next(updates, None)) is not None:
-            if restart and yielded[0] < cfg.run.steps:
-                updates = ppo.train(cfg, learner, envs)
-        weights.append(learner.model.state_dict())
-    assert learner.step >= 6_000
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
 def test_other_seeds_learn_other_weights() -> None:
     cfg = ppo.Config()
     spaces = Spaces(4, discrete=2)

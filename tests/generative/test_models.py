@@ -127,20 +127,6 @@ def loss_of(learner: vae.Learner, rows: torch.Tensor) -> float:
     return float((nll + vae.kl_divergence(mean, log_var)).mean())
 
 
-@pytest.mark.parametrize("module", [autoencoder, vae])
-def test_throwing_the_generator_away_at_every_yield_changes_nothing(module) -> None:
-    weights = []
-    for restart in (False, True):
-        cfg = module.Config(latent=2, hidden=(8,), batch=300, run=run(30))
-        learner = module.Learner(cfg, ROWS)
-        updates = module.train(cfg, learner)
-        while next(updates, None) is not None:
-            if restart:
-                updates = module.train(cfg, learner)
-        weights.append(learner.model.state_dict())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
 @pytest.mark.parametrize("kind", ["autoencoder", "vae"])
 def test_a_saved_model_scores_the_same_after_loading(kind: str, tmp_path) -> None:
     learner = learned(registry.module(kind), 20)

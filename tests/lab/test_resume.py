@@ -123,7 +123,7 @@ def killed(folder: Path, words: list[str], after_s: float) -> None:
         process.wait()
 
 
-def survive(kills: int, straight: dict, folder: Path, words: list[str], seed: int) -> None:
+def check_survives(kills: int, straight: dict, folder: Path, words: list[str], seed: int) -> None:
     """Kills a run again and again at random moments, then lets it end, and compares."""
     rng = random.Random(seed)
     killed(folder, words, rng.uniform(0, 1.0))
@@ -139,14 +139,14 @@ OFTEN = [*CASES["ppo"][0].split(), "--save-every-s", "0.01"]
 
 def test_six_kills_at_random_moments_change_nothing(straight, tmp_path: Path) -> None:
     words = ["train", "ppo", *OFTEN, "--dir", str(tmp_path / "run")]
-    survive(6, straight("ppo"), tmp_path / "run", words, seed=0)
+    check_survives(6, straight("ppo"), tmp_path / "run", words, seed=0)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(40))
 def test_two_hundred_kills_at_random_moments_change_nothing(seed: int, straight, tmp_path: Path) -> None:
     words = ["train", "ppo", *OFTEN, "--dir", str(tmp_path / "run")]
-    survive(5, straight("ppo"), tmp_path / "run", words, seed + 1)
+    check_survives(5, straight("ppo"), tmp_path / "run", words, seed + 1)
 
 
 def test_a_run_that_is_going_cannot_be_resumed_beside_itself(tmp_path: Path) -> None:

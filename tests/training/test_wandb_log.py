@@ -58,6 +58,7 @@ def test_disabled_means_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         log(tmp_path, wandb="disabled").write(1, {})
         monkeypatch.setenv("WANDB_MODE", "disabled")
         log(tmp_path, wandb="online").write(1, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_arrive_with_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 
 from anomaly.rollouts import after, around, time_matched_p
 from envs.recording import render
-from lab.commands.demo import ENV, GOAL, NULL, Story
 from lab.figures import FAULTS, QUIET, learning_curve, picture, roc, scores_over_time
 from lab.page import Page
+from lab.story import ENV, GOAL, NULL, Story
 from training.folder import read_rows
 from training.seeds import stream
 
