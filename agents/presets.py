@@ -7,7 +7,7 @@ from agents import a2c, dqn, ppo
 from training.run import RunConfig
 
 PPO = {
-    # A mean greedy return of 475 after a median of 0.19 CPU seconds over 15 seeds, 0.32 at worst, 1/23 of
+    # A mean greedy return of 475 after a median of 0.19 CPU seconds over 15 seeds, 0.30 at worst, 1/23 of
     # Stable-Baselines3: `python -m benchmarks.agents --algo ppo --seeds 15`. 500.0 at the end of each of five
     # whole runs: `python -m benchmarks.returns`. With λ = 0.95 one run in twenty collapsed near its end.
     "CartPole-v1": ppo.Config(
