@@ -102,6 +102,14 @@ class Episodes:
         episodes = Episodes(**{**found, "env": str(found["env"])} | numbers)
         if episodes.length.ndim != 1 or not (episodes.length > 0).all() or len(numbers) < 2:
             raise InputError(f"{file}: length is {episodes.length}, expected the steps of each episode")
+        for name in ROW:
+            axes = (2,) if name.endswith("obs") else (1, 2) if name == "action" else (1,)
+            if found[name].dtype.kind not in "fiub" or found[name].ndim not in axes:
+                raise InputError(
+                    f"{file}: {name} is {found[name].dtype} {found[name].shape}, expected numbers"
+                )
+        if episodes.obs.shape != episodes.next_obs.shape or episodes.length.dtype.kind not in "iu":
+            raise InputError(f"{file}: obs, next_obs and length do not fit together")
         choice = episodes.action - episodes.first
         if episodes.action.ndim == 1 and choice.dtype.kind not in "iu":
             raise InputError(

@@ -6,8 +6,9 @@ Sources: `digits` (bundled with scikit-learn) · `.csv` · `.parquet` · `.npy` 
 
 import hashlib
 from collections.abc import Iterator
+from csv import Error as CsvError
 from csv import reader as csv_reader
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def load(source: str) -> Table:
 def of_episodes(episodes: Episodes, source: str) -> Table:
     """The transitions of episodes as a table, grouped by episode."""
     x, columns = episodes.transitions()
-    return Table(x, tuple(columns), source, np.repeat(np.arange(len(episodes)), episodes.length))
+    table = _checked(x, tuple(columns), source)
+    return replace(table, group=np.repeat(np.arange(len(episodes)), episodes.length))
 
 
 def split_table(table: Table, seed: int, *shares: float) -> tuple[np.ndarray, ...]:
@@ -94,7 +96,8 @@ def split(rows: int, seed: int, *shares: float) -> Iterator[np.ndarray]:
         raise InputError(f"there are {rows} rows or episodes, expected at least {len(shares)} to split")
     order = numpy_generator(seed, "split").permutation(rows)
     ends = np.round(np.cumsum(shares) / sum(shares) * rows).astype(int)
-    ends = np.maximum(ends, np.arange(1, len(shares) + 1))
+    for i in range(len(ends)):
+        ends[i] = max(ends[i], ends[i - 1] + 1 if i else 1)
     for i in reversed(range(len(ends))):
         ends[i] = min(ends[i], rows - (len(ends) - 1 - i))
     return (np.sort(part) for part in np.split(order, ends[:-1]))
@@ -113,12 +116,13 @@ def _csv(path: Path) -> tuple[np.ndarray, list[str]]:
 
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().rstrip("\r\n")
+            first = next((line for line in file if line.strip()), "").rstrip("\r\n")
         cells = [cell for row in csv_reader([first]) for cell in row if cell.strip()]
-        headless = bool(cells) and all(_is_number(cell) for cell in cells)
+        counted = [str(i) for i in range(len(cells))]  # the header that pandas gives columns without names
+        headless = bool(cells) and all(map(_is_number, cells)) and cells != counted
         read = csv.ReadOptions(use_threads=False, autogenerate_column_names=headless)
         table = csv.read_csv(path, read)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError, CsvError) as error:
         raise InputError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
     names = [f"x{i}" for i in range(table.num_columns)] if headless else table.column_names
     return _numbers(table, names, path)

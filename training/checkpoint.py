@@ -168,6 +168,15 @@ def load_checkpoint(run: Path) -> Tree:
     return None
 
 
+def forget_after(run: Path, step: int) -> None:
+    """Removes checkpoints later than `step`, which are damaged, and what a killed save left half done."""
+    for folder in _checkpoints(run):
+        if int(folder.name[5:]) > step:
+            shutil.rmtree(folder)
+    for leftover in (run / "resume").glob(".step_*"):
+        shutil.rmtree(leftover)
+
+
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a safetensors file tensor by tensor: https://github.com/huggingface/safetensors, "Format"."""
     header, end = {}, 0

@@ -89,7 +89,7 @@ class Driver:
         with _Signals() as signals, _progress(self.cfg.steps) as bar:
             if self.evaluating:  # a signal cut this evaluation short
                 self._evaluate(signals)
-            if self._reached():
+            if self._reached() or signals.received is not None:
                 updates = iter(())
             for self.step, metrics in updates:
                 now = time.perf_counter()
@@ -153,11 +153,14 @@ class Driver:
         if self.evaluate is None:
             return
         self.evaluating = True
+        before = global_generators()
         try:
             with signals.raised():
                 self.score, found = self.evaluate()
         except _Interrupted:
             return
+        finally:
+            set_global_generators(before)  # environments that draw from them learn nothing of evaluations
         self.evaluating, self.evaluated_at = False, self.step
         self._write(found)
         if not math.isnan(self.score) and (self.best is None or self.score > self.best):

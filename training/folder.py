@@ -1,6 +1,6 @@
 """The folder of a run: what was asked for, what happened, what was learned.
 
-config.json     the command, the whole configuration, versions, git commit
+config.json     the kind of run, the whole configuration, versions, git commit
 metrics.jsonl   one JSON object a row, each with `global_step`; the truth about the run
 model/          the last model; best/ beside it holds the best that was evaluated
 """
@@ -33,6 +33,7 @@ class RunFolder:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists already, expected a new folder: choose another --dir")
+        self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,9 +92,15 @@ class RunFolder:
             os.truncate(self.path / "metrics.jsonl", size)
 
     def discard(self) -> None:
-        """Takes the folder away again: the run failed before it had anything to keep."""
+        """Takes away what was made, when the run failed before it had anything to keep."""
         self.close()
-        shutil.rmtree(self.path)
+        if (self.path / "best").exists() or (self.path / "resume").exists():
+            return
+        for entry in [self.path] if self._made else list(self.path.iterdir()):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def new_path(name: str) -> Path:
@@ -128,8 +135,14 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     file = path / "metrics.jsonl"
     if not file.is_file():
         return []
-    lines = file.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows = []
+    for number, line in enumerate(file.read_text().splitlines(keepends=True), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if line.endswith("\n"):
+                raise InputError(f"{file}, line {number} is not JSON, expected a row") from None
+    return rows
 
 
 def versions() -> dict[str, str]:

@@ -31,5 +31,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_positive(self, "steps", "threads", "log_every", "save_every_s")
         check_not_negative(self, "seed", "evaluate_every")
+        if self.threads > 1_024:
+            raise InputError(f"threads is {self.threads}, expected at most 1024")
         if self.stop_at is not None and math.isnan(self.stop_at):
             raise InputError("stop_at is nan, expected a score")

@@ -28,9 +28,9 @@ class Scale(nn.Module):
     def standardise(self, x: Float[Tensor, "B D"]) -> None:
         """Mean 0 and deviation 1 on the rows of x; a column of equal values is only shifted."""
         x = x.double()
-        constant = x.amin(0) == x.amax(0)
+        constant, deviation = x.amin(0) == x.amax(0), x.std(0, correction=0)
         self.shift.copy_(torch.where(constant, x[0], x.mean(0)))
-        self.scale.copy_(torch.where(constant, 1.0, x.std(0, correction=0)))
+        self.scale.copy_(torch.where(constant | (deviation < 1e-150), 1.0, deviation))
 
     def stretch(self, x: Float[Tensor, "B D"]) -> None:
         """0 to 1 on all of x: one shift and one scale for all columns, as brightness has."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lab.arguments import parse
@@ -31,7 +32,12 @@ def main(words: list[str]) -> None:
         return
     grid = Table("run", "kind", "of", "seed", "steps", "score")
     for file in sorted(found, key=lambda file: file.stat().st_mtime):
-        grid.add_row(str(file.parent.relative_to(told.folder)), *_row(file.parent))
+        name = str(file.parent.relative_to(told.folder))
+        try:
+            cells = _row(file.parent)
+        except InputError as error:
+            cells = ["unreadable", str(error)]
+        grid.add_row(*map(escape, (name, *cells)))
     console = Console()
     Console(width=None if console.is_terminal else 120).print(grid)
 
@@ -42,8 +48,9 @@ def _row(run: Path) -> list[str]:
     rows = read_rows(run)
     scores = [row.get("eval/return", row.get("eval/score")) for row in rows]
     last = next((score for score in reversed(scores) if score is not None), None)
-    subject = settings.get("env") or settings.get("data") or ""
-    seed = settings.get("run", settings).get("seed")
+    subject = str(settings.get("env") or settings.get("data") or "")
+    run_settings = settings.get("run")
+    seed = (run_settings if isinstance(run_settings, dict) else settings).get("seed")
     step = max((int(row["global_step"]) for row in rows), default=None)
     return [
         config["kind"],

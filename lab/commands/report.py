@@ -40,8 +40,11 @@ def main(words: list[str]) -> None:
     told: Report = parse(Report, words, "lab report", "Draws how runs went, on one page.")
     if not told.runs:
         raise InputError("lab report needs the folder of a run, expected one or more")
-    configs = {path.name: read_config(path) for path in told.runs}
-    rows = {path.name: read_rows(path) for path in told.runs}
+    names = [path.resolve().name for path in told.runs]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in told.runs]
+    configs = {name: read_config(path) for name, path in zip(names, told.runs, strict=True)}
+    rows = {name: read_rows(path) for name, path in zip(names, told.runs, strict=True)}
     if not any(rows.values()):
         raise InputError(f"{told.runs[0]} has no rows in metrics.jsonl, expected a run that has learned")
     kinds = ", ".join(sorted({config["kind"] for config in configs.values()}))
@@ -82,7 +85,9 @@ def _settings(configs: dict[str, dict[str, Any]]) -> list[list[str]]:
     for config in configs.values():
         settings = config["config"]
         own = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-        flat.append({"kind": config["kind"], **own, **settings.get("run", {}), **config.get("versions", {})})
+        groups = (settings.get("run"), config.get("versions"))
+        more = {k: v for group in groups if isinstance(group, dict) for k, v in group.items()}
+        flat.append({"kind": config["kind"], **own, **more})
     names = list(dict.fromkeys(name for one in flat for name in one))
     return [[name, *(_shown(one.get(name)) for one in flat)] for name in names]
 

@@ -1,5 +1,6 @@
 """`lab train ALGORITHM|MODEL`: learns, and leaves a run folder."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from agents.evaluation import evaluate
 from envs import make
 from generative import data
 from lab.arguments import parse, peek
+from training.checkpoint import forget_after
 from training.config import from_dict
 from training.driver import Driver, Evaluate, Outcome, resume
 from training.errors import InputError
@@ -164,8 +166,16 @@ def _work(kind: str, cfg: Any) -> Work:
 def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Outcome:
     run_id = tree["driver"]["wandb"] if tree is not None else None
     log = WandbLog(cfg.run, folder.path, folder.config, f"{kind}/{work.subject}", run_id)
-    driver = Driver(cfg.run, folder, save=work.save, evaluate=work.evaluate, state=work.state, log=log)
+    told = json.dumps(asdict(cfg))
+
+    def state() -> Tree:
+        return {**work.state(), "config": told}
+
+    driver = Driver(cfg.run, folder, save=work.save, evaluate=work.evaluate, state=state, log=log)
     try:
+        if tree is not None and tree["run"]["config"] != told:
+            raise InputError(f"{folder.path}/config.json has changed since the checkpoint: put it back")
+        forget_after(folder.path, tree["driver"]["step"] if tree is not None else 0)
         if tree is None:
             folder.cut(0)
         else:

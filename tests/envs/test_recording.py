@@ -79,6 +79,11 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         {"action": np.array([0.5])},
         {"length": np.array(1)},
         {"length": np.array([0, 1])},
+        {"length": np.array([1.0])},
+        {"obs": np.zeros(1)},
+        {"next_obs": np.zeros((1, 3))},
+        {"obs": np.array([["a"] * 4])},
+        {"action": np.zeros((1, 1, 1))},
     ],
 )
 def test_episodes_that_cannot_be_are_refused(tmp_path: Path, wrong: dict) -> None:

@@ -49,6 +49,14 @@ def test_quoted_numbers_and_gaps_are_no_header(tmp_path: Path) -> None:
         load(csv(tmp_path, "1.0,,3.0\n4,5,6\n"))
 
 
+def test_blank_lines_and_counted_headers_lose_and_gain_no_row(tmp_path: Path) -> None:
+    assert load(csv(tmp_path, "\n1,2\n3,4\n")).x.tolist() == [[1, 2], [3, 4]]
+    table = load(csv(tmp_path, "0,1\n5,6\n"))
+    assert (table.columns, table.x.tolist()) == (("0", "1"), [[5, 6]])
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        load(csv(tmp_path, "a" * 200_000 + ",b\n1,2\n"))
+
+
 def test_large_whole_numbers_and_decimals_are_numbers(tmp_path: Path) -> None:
     assert load(csv(tmp_path, "t\n1732286400123456789\n1732286400123456790\n")).x[0, 0] == 1732286400123456768
     decimals = pa.table({"d": pa.array([Decimal("1.50"), Decimal("2.25")])})
@@ -144,7 +152,9 @@ def test_columns_are_compared_by_name(tmp_path: Path) -> None:
 
 
 @given(
-    rows=st.integers(3, 500), seed=st.integers(0, 5), shares=st.sampled_from([(0.6, 0.15, 0.25), (1, 1, 98)])
+    rows=st.integers(3, 500),
+    seed=st.integers(0, 5),
+    shares=st.sampled_from([(0.6, 0.15, 0.25), (1, 1, 98), (98, 1, 1)]),
 )
 def test_parts_are_disjoint_whole_and_never_empty(rows: int, seed: int, shares: tuple) -> None:
     parts = list(split(rows, seed, *shares))

@@ -186,6 +186,28 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(straight, tmp_path
     assert result(tmp_path / "run") == straight("dqn")
 
 
+def test_damaged_checkpoints_are_dropped_and_do_not_crowd_out_new_ones(straight, tmp_path: Path) -> None:
+    words = [*CASES["ppo"][0].split(), "--dir", "run"]
+    assert run(sys.executable, "-c", STOP_AT_YIELD, "ppo", "12", *words, cwd=tmp_path).returncode == 143
+    (checkpoint,) = (tmp_path / "run" / "resume").iterdir()
+    (checkpoint / "state.safetensors").write_bytes(b"")
+    again = lab("resume", "run", cwd=tmp_path)
+    assert (again.returncode, "it starts again" in again.stdout) == (0, True)
+    assert again.stderr.count("lab: warning:") == 1
+    assert result(tmp_path / "run") == straight("ppo")
+
+
+def test_a_changed_configuration_is_refused(tmp_path: Path) -> None:
+    words = [*CASES["ppo"][0].split(), "--dir", "run"]
+    assert run(sys.executable, "-c", STOP_AT_YIELD, "ppo", "3", *words, cwd=tmp_path).returncode == 143
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    config["config"]["hidden"] = [8]
+    file.write_text(json.dumps(config))
+    done = lab("resume", "run", cwd=tmp_path)
+    assert (done.returncode, "has changed since the checkpoint" in done.stderr) == (2, True)
+
+
 def test_other_kinds_of_folders_cannot_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a,b\n" + "1,2\n2,1\n" * 20)
     assert (

@@ -177,6 +177,11 @@ def test_a_signal_ends_an_evaluation_at_once_and_a_resumed_run_makes_up_for_it(t
     first = Driver(cfg, bench.folder, save=bench.save, evaluate=disturbed)
     outcome = first.run(counting(100))
     assert (outcome.step, outcome.signal, outcome.score) == (50, signal.SIGINT, None)
+    again = Driver(cfg, bench.folder, save=bench.save, evaluate=disturbed)
+    again.load_state_dict(first.state_dict())
+    assert (
+        again.run(yielded for yielded in counting(100) if yielded[0] > 50).step == 50
+    )  # no update before it
     second = Driver(cfg, bench.folder, save=bench.save, evaluate=played)
     second.load_state_dict(first.state_dict())
     rest = ((step, metrics) for step, metrics in counting(100) if step > 50)
