@@ -12,7 +12,7 @@ from lab.commands.train import ending, go_on
 from training.checkpoint import load_checkpoint
 from training.config import from_dict
 from training.errors import InputError
-from training.folder import RunFolder
+from training.folder import RunFolder, read_config
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Resume:
 def main(words: list[str]) -> None:
     """Parses and runs `lab resume RUN`."""
     told: Resume = parse(Resume, words, "lab resume", "Goes on with a run from its last checkpoint.")
+    kind = read_config(told.run)["kind"]
+    if kind in agents.registry.ENGINES:
+        raise InputError(f"{told.run} is a run of {kind}, which cannot be resumed: train it again")
     folder = RunFolder.reopen(told.run)
-    kind = folder.config["kind"]
     modules = agents.registry.MODULES | generative.registry.MODULES
     if kind not in modules:
         raise InputError(f"{told.run} is a run of {kind!r}, expected one of {', '.join(modules)}")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +41,7 @@ class Train(Generic[C]):
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab train KIND ...`."""
-    modules = agents.registry.MODULES | generative.registry.MODULES
+    modules = agents.registry.MODULES | agents.registry.ENGINES | generative.registry.MODULES
     kinds = ", ".join(modules)
     if not words or words[0].startswith("-"):
         if "--help" in words or "-h" in words:
@@ -58,7 +59,7 @@ def main(words: list[str]) -> None:
     subject = cfg.env if hasattr(cfg, "env") else cfg.data
     path = told.dir or new_path(f"{kind}-{Path(subject).stem}")
     outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
-    print(ending(path, outcome))
+    print(ending(path, outcome, resumable=kind not in agents.registry.ENGINES))
     if outcome.signal is not None:
         raise SystemExit(128 + outcome.signal)
 
@@ -70,9 +71,9 @@ class Work:
     updates: Iterator[tuple[int, Metrics]]
     save: Callable[[Path], None]
     evaluate: Evaluate
-    state: Callable[[], Tree]
-    put_back: Callable[[Tree], None]
     subject: str  # what is learned: an environment or data
+    state: Callable[[], Tree] | None = None  # without it the run cannot be resumed
+    put_back: Callable[[Tree], None] | None = None
     about: str = ""  # more to say about it
 
 
@@ -83,17 +84,6 @@ def agent_work(kind: str, cfg: Any) -> Work:
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)
 
-    def evaluation() -> tuple[float, Mapping[str, float]]:
-        episodes = evaluate(
-            learner.model.act,
-            cfg.env,
-            EVALUATION_EPISODES,
-            stream(cfg.run.seed, "evaluation"),
-            learner.device,
-        )
-        score = float(episodes.returns.mean())
-        return score, {"eval/return": score, "eval/length": float(episodes.length.mean())}
-
     def put_back(tree: Tree) -> None:
         restore(learner, tree["learner"])
         envs.load_state_dict(tree["envs"])
@@ -101,11 +91,31 @@ def agent_work(kind: str, cfg: Any) -> Work:
     return Work(
         updates=module.train(cfg, learner, envs),
         save=lambda to: agents.registry.save(to, kind, learner),
-        evaluate=evaluation,
+        evaluate=partial(_judge, learner, cfg),
         state=lambda: {"learner": capture(learner, learner.STATE), "envs": envs.state_dict()},
         put_back=put_back,
         subject=cfg.env,
     )
+
+
+def engine_work(kind: str, cfg: Any) -> Work:
+    """A new agent of another library, which keeps its state and its environments to itself."""
+    learner = agents.registry.ENGINES[kind].Learner(cfg)
+    return Work(
+        updates=learner.updates(),
+        save=lambda to: agents.registry.save(to, kind, learner),
+        evaluate=partial(_judge, learner, cfg),
+        subject=cfg.env,
+        about=f"{cfg.algo} of another library: its runs cannot be resumed",
+    )
+
+
+def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
+    """The mean return of what an agent has learned so far, and its metrics."""
+    seed = stream(cfg.run.seed, "evaluation")
+    episodes = evaluate(learner.model.act, cfg.env, EVALUATION_EPISODES, seed, learner.device)
+    score = float(episodes.returns.mean())
+    return score, {"eval/return": score, "eval/length": float(episodes.length.mean())}
 
 
 def model_work(kind: str, cfg: Any) -> Work:
@@ -160,6 +170,8 @@ def go_on(kind: str, cfg: Any, folder: RunFolder, tree: Tree) -> Outcome:
 
 
 def _work(kind: str, cfg: Any) -> Work:
+    if kind in agents.registry.ENGINES:
+        return engine_work(kind, cfg)
     return agent_work(kind, cfg) if kind in agents.registry.MODULES else model_work(kind, cfg)
 
 
@@ -168,9 +180,8 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
     log = WandbLog(cfg.run, folder.path, folder.config, f"{kind}/{work.subject}", run_id)
     told = json.dumps(asdict(cfg))
 
-    def state() -> Tree:
-        return {**work.state(), "config": told}
-
+    remembered = work.state
+    state = remembered and (lambda: {**remembered(), "config": told})
     driver = Driver(cfg.run, folder, save=work.save, evaluate=work.evaluate, state=state, log=log)
     try:
         if tree is not None and tree["run"]["config"] != told:
@@ -179,6 +190,7 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         if tree is None:
             folder.cut(0)
         else:
+            assert work.put_back is not None  # only runs with a state have checkpoints
             resume(driver, tree, work.put_back)
         return driver.run(work.updates)
     finally:
@@ -186,9 +198,11 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         folder.close()
 
 
-def ending(path: Path, outcome: Outcome) -> str:
+def ending(path: Path, outcome: Outcome, resumable: bool = True) -> str:
     """How a run ended, in a line."""
-    how = f"interrupted (`lab resume {path}` goes on)" if outcome.signal is not None else "done"
+    how = "done"
+    if outcome.signal is not None:
+        how = f"interrupted (`lab resume {path}` goes on)" if resumable else "interrupted for good"
     scores = ""
     if outcome.score is not None and outcome.best is not None:
         scores = f"; score {outcome.score:.4g}, best {outcome.best:.4g}"
@@ -202,7 +216,7 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
         if found["kind"] != kind:
             raise InputError(f"{file} configures {found['kind']!r}, expected {kind!r}")
         return from_dict(config, found["config"], file), f"settings of {file}"
-    presets = (agents.registry.PRESETS | generative.registry.PRESETS)[kind]
+    presets = (agents.registry.PRESETS | generative.registry.PRESETS).get(kind, {})
     default = config()
     flag = "env" if hasattr(default, "env") else "data"
     subject = peek(words, f"--{flag}") or getattr(default, flag)
