@@ -17,6 +17,7 @@ from generative import registry
 from generative.data import Table, split_table
 from training.checkpoint import load_model, save_model
 from training.errors import InputError
+from training.networks import evaluating
 
 SHARES = (0.6, 0.15, 0.25)  # of the rows, to fit, select and calibrate
 BLOCK = 65_536  # rows scored at once
@@ -169,5 +170,6 @@ def fit_model(
 def score_rows(model: registry.Model, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
     """The model's scores in float64, computed in blocks."""
     rows = torch.from_numpy(np.ascontiguousarray(x))
-    scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
+    with evaluating(model):
+        scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
     return torch.cat(scores).numpy() if scores else np.zeros(0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 from training.errors import InputError
 
@@ -30,6 +31,19 @@ def pick(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device is {name!r}, expected one this machine has ({reason})") from None
     return device
+
+
+def generator_states() -> list[Tensor]:
+    """The states of torch's own generators: the CPU's, then every GPU's."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *gpus]
+
+
+def set_generator_states(states: list[Tensor]) -> None:
+    """Puts back what `generator_states` gave."""
+    torch.set_rng_state(states[0])
+    if states[1:]:
+        torch.cuda.set_rng_state_all(states[1:])
 
 
 def fast(function: Callable[P, R], mode: Mode) -> Callable[P, R]:

@@ -21,7 +21,8 @@ from training.driver import Driver, Evaluate, Outcome, resume
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
 from training.metrics import Metrics
-from training.seeds import stream
+from training.networks import evaluating
+from training.seeds import seed_global, stream
 from training.state import Tree, capture, restore
 from training.wandb_log import WandbLog
 
@@ -128,7 +129,7 @@ def model_work(kind: str, cfg: Any) -> Work:
     fingerprint = table.fingerprint()
 
     def evaluation() -> tuple[float, Mapping[str, float]]:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(learner.model):
             score = float(learner.model.score(selection).mean())
             error = float(learner.model.reconstruction_error(selection).mean())
         return -score, {"eval/score": score, "eval/reconstruction_error": error}
@@ -152,6 +153,7 @@ def model_work(kind: str, cfg: Any) -> Work:
 def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
     """Learns in the new run folder `path`, from the start to the end; prints `said` when all is ready."""
     torch.set_num_threads(cfg.run.threads)
+    seed_global(cfg.run.seed)
     work = _work(kind, cfg)
     folder = RunFolder(path, kind, asdict(cfg))
     if said:

@@ -48,6 +48,10 @@ CASES = {
     "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
     "autoencoder": ("--data digits --steps 150", (100,)),
+    "autoencoder with normalisation, dropout and another optimizer": (
+        "--data digits --steps 150 --evaluate-every 40 --norm batch --dropout 0.2 --optimizer rmsprop",
+        (77,),
+    ),
 }
 CALLS = [(name, k) for name, (_, stops) in CASES.items() for k in stops]
 
