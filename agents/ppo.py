@@ -9,8 +9,10 @@
 with advantages by `agents.parts.gae`, normalised to Â within a rollout.
 
 Differs from the paper: learning rate and nothing else falls linearly to zero over the run; gradients are
-clipped by norm; rewards may be scaled by a constant; values and old log-probabilities of a rollout are
-computed in one batched pass after it, not step by step.
+clipped by norm; rewards may be scaled by a constant, or by the deviation of their discounted sums, and
+observations normalised; epochs may end early when the policy has moved far; values and old
+log-probabilities of a rollout are computed in one batched pass after it, not step by step. Statistics of
+observations change between iterations only, so that every ratio starts at 1.
 
     lab train ppo --env CartPole-v1
 """
@@ -24,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.actor_critic import ActorCritic
+from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -54,12 +57,15 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
     shared: bool = True  # one network for policy and value, or one for each
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
+    kl_stop: float = 0.0  # no more epochs on a rollout when KL(π_old | π) is past this; 0: always all
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         check_positive(self, "num_envs", "rollout", "epochs", "minibatch", "lr", "clip", "max_norm")
         check_positive(self, "reward_scale", "hidden")
-        check_not_negative(self, "value_coef", "entropy_coef")
+        check_not_negative(self, "value_coef", "entropy_coef", "kl_stop")
         check_share(self, "gamma", "lam")
 
 
@@ -83,9 +89,9 @@ def ppo_loss(
 
 
 class Learner:
-    """Everything that learning changes: policy, optimizer, step counter, random generator."""
+    """Everything that learning changes: policy, optimizer, scale of rewards, counter, random generator."""
 
-    STATE = ("model", "optimizer", "generator", "step")
+    STATE = ("model", "optimizer", "rewards", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -94,6 +100,7 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = ActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+        self.rewards = RewardNorm(cfg.num_envs, cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
@@ -103,8 +110,9 @@ class Learner:
         cfg = self.cfg
         rollout = self.model.play(envs, cfg.rollout, self.generator)
         self.step += envs.num_envs * cfg.rollout
+        reward = self.rewards.scaled(rollout) if cfg.normalise_reward else rollout.reward
         obs, action, outputs, advantage, target = self.model.judge(
-            rollout, gamma=cfg.gamma, lam=cfg.lam, reward_scale=cfg.reward_scale
+            rollout, reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )
         if len(advantage):  # else a rollout of resets only
             advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
@@ -125,10 +133,14 @@ class Learner:
                 rows = tuple(row[order] for row in rows)
             for minibatch in zip(*(row.tensor_split(minibatches) for row in rows), strict=True):
                 metrics = self.update(*minibatch)
-        return metrics | self.compare(*rows[:3])
+            if self.cfg.kl_stop and self.compare(*rows[:3])["policy/kl"] > self.cfg.kl_stop:
+                break
+        metrics |= self.compare(*rows[:3])
+        self.model.notice(rows[0])
+        return metrics
 
     @torch.no_grad()
-    def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> Metrics:
+    def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:
         """The policy's entropy, and its divergence KL(π_old | π) estimated by mean(ρ − 1 − log ρ)."""
         outputs, _ = self.model(obs)
         log_ratio = self.model.head.log_prob(outputs, action) - old_log_prob

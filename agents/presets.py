@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import a2c, dqn, ppo
+from agents import a2c, dqn, ppo, reinforce
 from training.run import RunConfig
 
 PPO = {
@@ -48,4 +48,8 @@ A2C = {
         reward_scale=0.05,
         run=RunConfig(steps=200_000),
     ),
+}
+
+REINFORCE = {
+    "CartPole-v1": reinforce.Config(env="CartPole-v1", entropy_coef=0.01, reward_scale=0.05),
 }

@@ -7,17 +7,28 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, presets, sb3
+from agents import a2c, dqn, ppo, presets, reinforce, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo}
-POLICIES: dict[str, Any] = {"a2c": ActorCritic, "dqn": dqn.QNetwork, "ppo": ActorCritic, "sb3": sb3.Policy}
+MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo, "reinforce": reinforce}
+POLICIES: dict[str, Any] = {
+    "a2c": ActorCritic,
+    "dqn": dqn.QNetwork,
+    "ppo": ActorCritic,
+    "reinforce": ActorCritic,
+    "sb3": sb3.Policy,
+}
 ENGINES: dict[str, ModuleType] = {"sb3": sb3}  # they learn, but their runs cannot be resumed
-PRESETS: dict[str, dict[str, Any]] = {"a2c": presets.A2C, "dqn": presets.DQN, "ppo": presets.PPO}
+PRESETS: dict[str, dict[str, Any]] = {
+    "a2c": presets.A2C,
+    "dqn": presets.DQN,
+    "ppo": presets.PPO,
+    "reinforce": presets.REINFORCE,
+}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from agents.parts.heads import Categorical, Gaussian
+from agents.parts.heads import head
 from agents.parts.turns import turns
 from envs import Spaces
 from envs.vector import make_one
@@ -31,7 +31,12 @@ from training.seeds import stream
 
 Algo = Literal["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"]
 
-ACTIVATIONS: dict[type, Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
+ACTIVATIONS: dict[type, Activation] = {
+    nn.ReLU: "relu",
+    nn.Tanh: "tanh",
+    nn.SiLU: "silu",
+    nn.Sigmoid: "sigmoid",
+}
 
 _OWN = {  # arguments that are not the user's to give, or that are no plain values
     *("policy", "env", "seed", "device", "policy_kwargs", "action_noise", "tensorboard_log", "verbose"),
@@ -92,11 +97,11 @@ class Policy(nn.Module):
         super().__init__()
         if cfg.hidden is None or cfg.activation is None:
             raise InputError("hidden and activation are not said, expected those of the network")
-        self.algo, self.discrete = cfg.algo, bool(spaces.discrete)
+        self.algo, self.discrete = cfg.algo, not spaces.low
         outputs = spaces.actions * (2 if cfg.algo == "SAC" else 1)  # means and logarithms of deviations
         self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation)
         if cfg.algo in ("PPO", "A2C"):
-            self.head = Categorical(spaces.actions) if self.discrete else Gaussian(spaces.actions)
+            self.head = head(spaces)
         self.register_buffer("low", torch.tensor(spaces.low), persistent=False)
         self.register_buffer("high", torch.tensor(spaces.high), persistent=False)
 

@@ -72,3 +72,43 @@ class Counter(gym.Env):
 
 
 gym.register("probe/counter-v0", Counter)
+
+
+class Pair(gym.Env):
+    """Two discrete numbers to give; (1, 2) is paid best."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple:
+        assert action.shape == (2,)
+        return np.ones(1, np.float32), float(action[0] + action[1]), True, False, {}
+
+
+class Masked(gym.Env):
+    """Three actions, the higher the better paid; the highest is never allowed, the others are in turn."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.low = bool(self.np_random.random() < 0.5)
+        return self._see()
+
+    def step(self, action: int) -> tuple:
+        assert self.mask[action], f"{action} is forbidden"
+        obs, info = self._see()
+        return obs, float(action), True, False, info
+
+    def _see(self) -> tuple:
+        self.mask = np.array([1, not self.low, 0], np.int8)
+        return np.ones(1, np.float32), {"action_mask": self.mask}
+
+
+gym.register("probe/pair-v0", Pair)
+gym.register("probe/masked-v0", Masked)
