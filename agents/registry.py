@@ -7,19 +7,20 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, presets, reinforce, sb3
+from agents import a2c, dqn, ppo, presets, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo, "reinforce": reinforce}
+MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo, "reinforce": reinforce, "sac": sac}
 POLICIES: dict[str, Any] = {
     "a2c": ActorCritic,
     "dqn": dqn.QNetwork,
     "ppo": ActorCritic,
     "reinforce": ActorCritic,
+    "sac": sac.Actor,
     "sb3": sb3.Policy,
 }
 ENGINES: dict[str, ModuleType] = {"sb3": sb3}  # they learn, but their runs cannot be resumed
@@ -28,6 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dqn": presets.DQN,
     "ppo": presets.PPO,
     "reinforce": presets.REINFORCE,
+    "sac": presets.SAC,
 }
 
 

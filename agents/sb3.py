@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from agents.parts.heads import head
+from agents.parts.heads import SquashedGaussian, head
 from agents.parts.turns import turns
 from envs import Spaces
 from envs.vector import make_one
@@ -100,8 +100,8 @@ class Policy(nn.Module):
         self.algo, self.discrete = cfg.algo, not spaces.low
         outputs = spaces.actions * (2 if cfg.algo == "SAC" else 1)  # means and logarithms of deviations
         self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation)
-        if cfg.algo in ("PPO", "A2C"):
-            self.head = head(spaces)
+        if cfg.algo in ("PPO", "A2C", "SAC"):
+            self.head = SquashedGaussian(spaces.actions) if cfg.algo == "SAC" else head(spaces)
         self.register_buffer("low", torch.tensor(spaces.low), persistent=False)
         self.register_buffer("high", torch.tensor(spaces.high), persistent=False)
 
@@ -115,22 +115,15 @@ class Policy(nn.Module):
             InputError: for a generator where the policy has nothing to draw from.
         """
         outputs = self.net(obs)
-        if self.algo in ("PPO", "A2C"):
-            return self._ours(self._likely(outputs, generator))
-        if self.algo == "SAC":
-            mean, log_std = outputs.chunk(2, -1)
-            if generator is not None:
-                noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-                mean = mean + log_std.clamp(-20, 2).exp() * noise
-            return mean.tanh()
+        if self.algo in ("PPO", "A2C", "SAC"):
+            if generator is None:
+                action = self.head.best(outputs)
+            else:
+                action = self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
+            return action if self.algo == "SAC" else self._ours(action)
         if generator is not None:
             raise InputError(f"{self.algo}'s policy is deterministic, expected a greedy evaluation")
         return outputs.argmax(-1) if self.discrete else outputs.tanh()
-
-    def _likely(self, outputs: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None:
-            return self.head.best(outputs)
-        return self.head.sample(outputs, self.head.noise(len(outputs), generator=generator))
 
     def _ours(self, action: Tensor) -> Tensor:
         """Actions in the units of the environment, which PPO and A2C give, as `Spaces` wants them."""

@@ -107,6 +107,45 @@ class Gaussian(nn.Module):
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand(len(outputs))
 
 
+class SquashedGaussian(nn.Module):
+    """A numbers in [-1, 1], tanh of independent normal ones; the outputs (..., P), P = 2 A, are means and
+    logarithms of deviations.
+
+    log π(a) = Σ log N(u) − Σ log(1 − tanh² u),   a = tanh u    (arXiv:1812.05905, appendix C)
+    """
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.actions = actions
+
+    def noise(self, *shape: int, generator: torch.Generator) -> Float[Tensor, "*shape A"]:
+        """Standard normal noise."""
+        return torch.randn(*shape, self.actions, generator=generator, device=generator.device)
+
+    def sample(self, outputs: Float[Tensor, "*N P"], noise: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:
+        """tanh(mean + deviation · noise)."""
+        mean, log_std = self._split(outputs)
+        return (mean + log_std.exp() * noise).tanh()
+
+    def best(self, outputs: Float[Tensor, "*N P"]) -> Float[Tensor, "*N A"]:
+        """tanh of the mean."""
+        return self._split(outputs)[0].tanh()
+
+    def draw(
+        self, outputs: Float[Tensor, "B P"], noise: Float[Tensor, "B A"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+        """An action as `sample` gives it, and its log-density; both have gradients."""
+        mean, log_std = self._split(outputs)
+        u = mean + log_std.exp() * noise
+        log_normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        log_slope = 2 * (math.log(2.0) - u - F.softplus(-2 * u))  # log(1 − tanh² u), finite for all u
+        return u.tanh(), (log_normal - log_slope).sum(-1)
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = outputs.split(self.actions, -1)
+        return mean, log_std.clamp(-20.0, 2.0)
+
+
 def head(spaces: Spaces) -> Categorical | Choices | Gaussian:
     """The head for the actions of `spaces`."""
     if spaces.choices:

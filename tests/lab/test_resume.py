@@ -45,6 +45,7 @@ CASES = {
     ),
     "a2c": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (9,)),
     "reinforce": ("--env CartPole-v1 --steps 8000 --rollout 8", (20,)),
+    "sac": ("--env Pendulum-v1 --steps 1200 --warm-up 400 --batch 64", (3, 50)),
     "dqn": (  # before learning starts; in the middle; after the replay has wrapped around
         "--env CartPole-v1 --steps 5000 --replay 1000 --warm-up 1000 --evaluate-every 2000",
         (2, 12, 33),
