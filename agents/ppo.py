@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.actor_critic import ActorCritic
+from agents.parts.clipped import clipped
 from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
@@ -80,9 +81,7 @@ def ppo_loss(
     value_coef: float,
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """L_π + c_V L_V of the module docstring; advantages come normalised."""
-    ratio = (log_prob - old_log_prob).exp()
-    bound = torch.where(advantage > 0, 1 + clip, 1 - clip)
-    policy_loss = -torch.minimum(ratio * advantage, bound * advantage).mean()
+    policy_loss = clipped(log_prob, old_log_prob, advantage, clip)
     value_loss = F.mse_loss(value, value_target)
     loss = policy_loss + value_coef * value_loss
     return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}

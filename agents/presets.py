@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import a2c, dqn, ppo, reinforce, sac
+from agents import a2c, dqn, ppo, ppo_lstm, reinforce, sac
 from training.run import RunConfig
 
 PPO = {
@@ -57,4 +57,8 @@ REINFORCE = {
 
 SAC = {
     "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
+}
+
+PPO_LSTM = {
+    "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
 }

@@ -7,18 +7,26 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, presets, reinforce, sac, sb3
+from agents import a2c, dqn, ppo, ppo_lstm, presets, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo, "reinforce": reinforce, "sac": sac}
+MODULES: dict[str, ModuleType] = {
+    "a2c": a2c,
+    "dqn": dqn,
+    "ppo": ppo,
+    "ppo_lstm": ppo_lstm,
+    "reinforce": reinforce,
+    "sac": sac,
+}
 POLICIES: dict[str, Any] = {
     "a2c": ActorCritic,
     "dqn": dqn.QNetwork,
     "ppo": ActorCritic,
+    "ppo_lstm": ppo_lstm.RecurrentActorCritic,
     "reinforce": ActorCritic,
     "sac": sac.Actor,
     "sb3": sb3.Policy,
@@ -28,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "a2c": presets.A2C,
     "dqn": presets.DQN,
     "ppo": presets.PPO,
+    "ppo_lstm": presets.PPO_LSTM,
     "reinforce": presets.REINFORCE,
     "sac": presets.SAC,
 }

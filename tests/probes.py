@@ -112,3 +112,23 @@ class Masked(gym.Env):
 
 gym.register("probe/pair-v0", Pair)
 gym.register("probe/masked-v0", Masked)
+
+
+class Recall(gym.Env):
+    """Shows a sign once; the action two steps later must match it."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.steps, self.sign = 0, float(self.np_random.choice([-1.0, 1.0]))
+        return np.array([self.sign], np.float32), {}
+
+    def step(self, action: int) -> tuple:
+        self.steps += 1
+        ended = self.steps == 3
+        return np.zeros(1, np.float32), float(ended and 2 * action - 1 == self.sign), ended, False, {}
+
+
+gym.register("probe/recall-v0", Recall)
