@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import a2c, dqn, ppo, pqn, qr_dqn
+from agents import a2c, dqn, ppo, ppo_lstm, pqn, qr_dqn, reinforce, sac
 from training.run import RunConfig
 
 PPO = {
@@ -76,4 +76,17 @@ QR_DQN = {
         activation="tanh",
         run=RunConfig(steps=60_000),
     ),
+}
+
+REINFORCE = {
+    # 499.9 at the end of 5 runs, 499.7 the worst: `python -m benchmarks.returns`.
+    "CartPole-v1": reinforce.Config(env="CartPole-v1", entropy_coef=0.01, reward_scale=0.05),
+}
+
+SAC = {
+    "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
+}
+
+PPO_LSTM = {
+    "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
 }

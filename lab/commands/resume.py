@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from lab.arguments import parse
-from lab.commands.train import finish, go_on
+from lab.learning import finish, go_on
 from training import distributed
 
 
