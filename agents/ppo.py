@@ -104,7 +104,7 @@ class Learner:
         self.rewards = RewardNorm(cfg.num_envs // distributed.world(), cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""

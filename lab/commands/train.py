@@ -55,7 +55,7 @@ def _main(words: list[str]) -> None:
         outcome = go_on(path)
     else:
         outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
-    finish(path, outcome, resumable=kind not in agents.registry.ENGINES)
+    finish(path, kind, outcome)
 
 
 def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
