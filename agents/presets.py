@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import a2c, dqn, ppo, pqn, qr_dqn
+from agents import a2c, dqn, ppo, pqn, qr_dqn, rainbow
 from training.run import RunConfig
 
 PPO = {
@@ -30,14 +30,14 @@ DQN = {
         updates=16,
         batch=256,
         n_step=10,
-        lr=4e-3,
+        lr=3e-3,
         target_every=1,
         reward_scale=0.1,
-        replay=10_000,
+        replay=20_000,
         epsilon_end=0.1,
         explore_steps=4_000,
         activation="tanh",
-        run=RunConfig(steps=60_000),
+        run=RunConfig(steps=80_000),
     ),
 }
 
@@ -56,7 +56,16 @@ A2C = {
 }
 
 PQN = {
-    "CartPole-v1": pqn.Config(env="CartPole-v1", reward_scale=0.1, run=RunConfig(steps=100_000)),
+    "CartPole-v1": pqn.Config(
+        env="CartPole-v1",
+        lam=0.97,
+        lr=2e-3,
+        gamma=0.995,
+        epsilon_end=0.1,
+        reward_scale=0.1,
+        activation="tanh",
+        run=RunConfig(steps=100_000),
+    ),
 }
 
 QR_DQN = {
@@ -67,12 +76,31 @@ QR_DQN = {
         batch=256,
         n_step=10,
         quantiles=16,
-        lr=4e-3,
+        lr=3e-3,
         target_every=1,
         reward_scale=0.1,
-        replay=10_000,
+        replay=20_000,
         epsilon_end=0.1,
         explore_steps=4_000,
+        activation="tanh",
+        run=RunConfig(steps=80_000),
+    ),
+}
+
+RAINBOW = {
+    "CartPole-v1": rainbow.Config(
+        env="CartPole-v1",
+        collect=32,
+        n_step=10,
+        batch=256,
+        low=0.0,
+        high=5.0,
+        sigma=0.1,
+        lr=3e-3,
+        gamma=0.98,
+        target_every=1,
+        reward_scale=0.1,
+        replay=20_000,
         activation="tanh",
         run=RunConfig(steps=60_000),
     ),

@@ -7,20 +7,28 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, pqn, presets, qr_dqn
+from agents import a2c, dqn, ppo, pqn, presets, qr_dqn, rainbow
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo, "pqn": pqn, "qr_dqn": qr_dqn}
+MODULES: dict[str, ModuleType] = {
+    "a2c": a2c,
+    "dqn": dqn,
+    "ppo": ppo,
+    "pqn": pqn,
+    "qr_dqn": qr_dqn,
+    "rainbow": rainbow,
+}
 POLICIES: dict[str, Any] = {
     "a2c": ActorCritic,
     "dqn": dqn.QNetwork,
     "ppo": ActorCritic,
     "pqn": pqn.QNetwork,
     "qr_dqn": qr_dqn.QuantileNetwork,
+    "rainbow": rainbow.RainbowNetwork,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "a2c": presets.A2C,
@@ -28,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ppo": presets.PPO,
     "pqn": presets.PQN,
     "qr_dqn": presets.QR_DQN,
+    "rainbow": presets.RAINBOW,
 }
 
 

@@ -55,6 +55,7 @@ CASES = {
         "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 5 --collect 16",
         (3, 11),
     ),
+    "rainbow": ("--env CartPole-v1 --steps 3000 --replay 1000 --warm-up 500 --collect 16", (1, 9)),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
     "autoencoder": ("--data digits --steps 150", (100,)),
     "autoencoder with normalisation, dropout and another optimizer": (
