@@ -23,7 +23,6 @@ PPO = {
 }
 
 DQN = {
-    # 499.3 at the end of 5 runs, 496.5 the worst: `python -m benchmarks.returns`.
     "CartPole-v1": dqn.Config(
         env="CartPole-v1",
         collect=64,
@@ -38,6 +37,33 @@ DQN = {
         explore_steps=4_000,
         activation="tanh",
         run=RunConfig(steps=80_000),
+    ),
+    "Acrobot-v1": dqn.Config(
+        env="Acrobot-v1",
+        collect=16,
+        updates=16,
+        batch=256,
+        n_step=5,
+        lr=2e-3,
+        reward_scale=0.05,
+        replay=50_000,
+        explore_steps=15_000,
+        activation="tanh",
+        run=RunConfig(steps=60_000),
+    ),
+    "LunarLander-v3": dqn.Config(
+        env="LunarLander-v3",
+        num_envs=8,
+        collect=32,
+        batch=256,
+        n_step=5,
+        lr=2e-3,
+        gamma=0.995,
+        reward_scale=0.05,
+        explore_steps=12_000,
+        hidden=(128, 128),
+        activation="tanh",
+        run=RunConfig(steps=100_000),
     ),
 }
 
