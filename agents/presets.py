@@ -36,7 +36,7 @@ DQN = {
         epsilon_end=0.1,
         explore_steps=4_000,
         activation="tanh",
-        run=RunConfig(steps=80_000),
+        run=RunConfig(steps=100_000),
     ),
     "Acrobot-v1": dqn.Config(
         env="Acrobot-v1",
