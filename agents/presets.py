@@ -119,8 +119,8 @@ QR_DQN = {
         activation="tanh",
         run=RunConfig(steps=100_000),
     ),
-    # 216 and 203 at the end of two runs, 40 episodes each. With ε falling to 0.03 a run hovered to its end
-    # and never landed.
+    # 217.0 at the end of 3 runs, 206.6 the worst: `python -m benchmarks.returns --only qr_dqn --seeds 3`. With
+    # ε falling to 0.03 a run hovered to its end and never landed.
     "LunarLander-v3": qr_dqn.Config(
         env="LunarLander-v3",
         num_envs=8,
