@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
@@ -13,6 +13,7 @@ import agents.registry
 import generative.registry
 from agents.evaluation import evaluate
 from envs import make
+from envs.vector import split
 from generative import data
 from lab.arguments import parse, peek
 from training.checkpoint import forget_after
@@ -37,6 +38,7 @@ class Train(Generic[C]):
 
     settings: C
     dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
+    backend: Literal["gymnasium", "envpool", "tensor"] | None = None  # what steps an agent's environments
     config: Path | None = None  # start from the settings of a run folder or its config.json
 
 
@@ -57,6 +59,8 @@ def main(words: list[str]) -> None:
     about = (module.__doc__ or "").split("\n\n")[0]
     told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
     cfg = told.settings
+    if told.backend is not None:
+        cfg = _with_backend(kind, cfg, told.backend)
     subject = cfg.env if hasattr(cfg, "env") else cfg.data
     path = told.dir or new_path(f"{kind}-{Path(subject).stem}")
     outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
@@ -211,6 +215,14 @@ def ending(path: Path, outcome: Outcome, resumable: bool = True) -> str:
     return f"{path}: {how} after {outcome.step:,} steps in {outcome.seconds:.1f} s{scores}"
 
 
+def _with_backend(kind: str, cfg: Any, backend: str) -> Any:
+    """The settings with another backend, which is part of the name of the environment."""
+    if kind not in agents.registry.MODULES:
+        raise InputError(f"backend is {backend}, expected none: {kind} has no environments of ours")
+    name = split(cfg.env)[1]
+    return replace(cfg, env=name if backend == "gymnasium" else f"{backend}/{name}")
+
+
 def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
     """Where the settings start, and how to say so: a file, a preset, or the defaults."""
     if file := peek(words, "--config"):
@@ -222,6 +234,7 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
     default = config()
     flag = "env" if hasattr(default, "env") else "data"
     subject = peek(words, f"--{flag}") or getattr(default, flag)
-    if subject in presets:
-        return presets[subject], "the preset of the pair"
+    name = split(subject)[1] if flag == "env" else subject
+    if name in presets:
+        return replace(presets[name], **{flag: subject}), "the preset of the pair"
     return replace(default, **{flag: subject}), "default settings"
