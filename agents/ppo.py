@@ -29,10 +29,12 @@ from agents.parts.actor_critic import ActorCritic
 from agents.parts.clipped import clipped
 from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
+from training import distributed
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
 from training.networks import Activation
+from training.normalise import normalised
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -99,8 +101,8 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = ActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
-        self.rewards = RewardNorm(cfg.num_envs, cfg.gamma, self.device)
-        self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
+        self.rewards = RewardNorm(cfg.gamma, self.device)
+        self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode)
 
@@ -108,35 +110,39 @@ class Learner:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
         cfg = self.cfg
         rollout = self.model.play(envs, cfg.rollout, self.generator)
-        self.step += envs.num_envs * cfg.rollout
+        self.step += envs.num_envs * cfg.rollout * distributed.world()
         reward = self.rewards.scaled(rollout) if cfg.normalise_reward else rollout.reward
         obs, action, outputs, advantage, target = self.model.judge(
             rollout, reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )
-        if len(advantage):  # else a rollout of resets only
-            advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        advantage = normalised(advantage)
         with torch.no_grad():
             old_log_prob = self.model.head.log_prob(outputs, action)
         return obs, action, old_log_prob, advantage, target
 
     def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
         """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch and of the policy."""
-        count = len(rows[0])
-        if not count:
+        count = int(distributed.least(len(rows[0])))
+        if not count:  # a rollout of resets only
             return {}
         minibatches = max(1, round(count / self.cfg.minibatch))
         metrics: Metrics = {}
         for _ in range(self.cfg.epochs):
             if minibatches > 1:
-                order = torch.randperm(count, generator=self.generator, device=self.device)
+                order = torch.randperm(len(rows[0]), generator=self.generator, device=self.device)
                 rows = tuple(row[order] for row in rows)
             for minibatch in zip(*(row.tensor_split(minibatches) for row in rows), strict=True):
                 metrics = self.update(*minibatch)
-            if self.cfg.kl_stop and self.compare(*rows[:3])["policy/kl"] > self.cfg.kl_stop:
+            if self.cfg.kl_stop and self._far(*rows[:3]):
                 break
         metrics |= self.compare(*rows[:3])
         self.model.notice(rows[0])
         return metrics
+
+    def _far(self, *rows: Tensor) -> bool:
+        """Whether the policy has moved too far, the same in all processes that learn together."""
+        kl = distributed.total(self.compare(*rows)["policy/kl"]) / distributed.world()
+        return bool(kl > self.cfg.kl_stop)
 
     @torch.no_grad()
     def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:

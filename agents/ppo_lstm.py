@@ -31,6 +31,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp, recurrent
+from training.normalise import normalised
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -215,8 +216,7 @@ class Learner:
         advantage = gae(reward, value, next_value, *ends, gamma=cfg.gamma, lam=cfg.lam)
         log_prob = head.log_prob(outputs.flatten(0, 1), rollout.action.flatten(0, 1)).view_as(value)
         target = advantage + value
-        played = advantage[rollout.valid]
-        advantage = (advantage - played.mean()) / (played.std(correction=0) + 1e-8)
+        advantage = advantage.masked_scatter(rollout.valid, normalised(advantage[rollout.valid]))
         told = (rollout.obs, rollout.action, torch.stack(begins), rollout.valid)
         return Rows(*told, log_prob, advantage, target), first
 

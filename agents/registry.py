@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, ppo_lstm, presets, reinforce, sac, sb3
+from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
@@ -19,6 +19,8 @@ MODULES: dict[str, ModuleType] = {
     "dqn": dqn,
     "ppo": ppo,
     "ppo_lstm": ppo_lstm,
+    "pqn": pqn,
+    "qr_dqn": qr_dqn,
     "reinforce": reinforce,
     "sac": sac,
 }
@@ -27,6 +29,8 @@ POLICIES: dict[str, Any] = {
     "dqn": dqn.QNetwork,
     "ppo": ActorCritic,
     "ppo_lstm": ppo_lstm.RecurrentActorCritic,
+    "pqn": pqn.QNetwork,
+    "qr_dqn": qr_dqn.QuantileNetwork,
     "reinforce": ActorCritic,
     "sac": sac.Actor,
     "sb3": sb3.Policy,
@@ -37,6 +41,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dqn": presets.DQN,
     "ppo": presets.PPO,
     "ppo_lstm": presets.PPO_LSTM,
+    "pqn": presets.PQN,
+    "qr_dqn": presets.QR_DQN,
     "reinforce": presets.REINFORCE,
     "sac": presets.SAC,
 }

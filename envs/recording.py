@@ -11,7 +11,7 @@ The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,15 @@ class Episodes:
     def starts(self) -> np.ndarray:
         """The row at which each episode starts (E,)."""
         return np.cumsum(self.length) - self.length
+
+    def part(self, which: np.ndarray) -> "Episodes":
+        """Some of the episodes, by number."""
+        rows = [
+            np.arange(start, start + length) for start, length in zip(self.starts, self.length, strict=True)
+        ]
+        at = np.concatenate([np.zeros(0, int), *(rows[i] for i in which)])
+        cut = {name: getattr(self, name)[at] for name in ROW}
+        return replace(self, **cut, length=self.length[which], seed=self.seed[which])
 
     def by_time(self, values: np.ndarray) -> np.ndarray:
         """One number a row (rows,) as (E, T), T being the longest episode; NaN after an episode's end."""

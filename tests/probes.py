@@ -32,6 +32,7 @@ class Probe(gym.Env):
             "chosen": lambda: 1.0 if action == 1 else -1.0,  # the best action is 1
             "matched": lambda: 1.0 if 2 * action - 1 == seen else -1.0,  # the best action is what is seen
             "near": lambda: -float((action[0] - 0.5) ** 2),  # the best action is 0.5
+            "gamble": lambda: float(self.np_random.choice([-1.0, 1.0])),  # V = 0, returns are -1 or 1
             "endless": lambda: 1.0,  # V = 1 / (1 − γ), whenever somebody stops looking
         }
         reward = rewards[self.kind]()
@@ -42,7 +43,7 @@ class Probe(gym.Env):
         return np.array([self.sign if self.kind != "delayed" else float(self.steps)], np.float32)
 
 
-for _kind in ("constant", "observed", "delayed", "chosen", "matched"):
+for _kind in ("constant", "observed", "delayed", "chosen", "matched", "gamble"):
     gym.register(f"probe/{_kind}-v0", Probe, kwargs={"kind": _kind})
 gym.register("probe/near-v0", Probe, kwargs={"kind": "near", "continuous": True})
 gym.register("probe/endless-v0", Probe, kwargs={"kind": "endless"}, max_episode_steps=3)

@@ -1,5 +1,6 @@
 """Where tensors live and how functions of tensors are run: the only file that knows device names."""
 
+import os
 from collections.abc import Callable
 from typing import Literal, ParamSpec, TypeVar
 
@@ -17,6 +18,8 @@ R = TypeVar("R")
 def pick(name: str = "auto") -> torch.device:
     """The device called `name`; `auto` takes a CUDA GPU, then Apple's, then the CPU.
 
+    Of several processes on one machine each takes a GPU of its own.
+
     Raises:
         InputError: for a name torch does not know and for a device this machine does not have.
     """
@@ -26,11 +29,18 @@ def pick(name: str = "auto") -> torch.device:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("cpu, cuda and mps are supported")
+        if name == "cuda" and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device is {name!r}, expected one this machine has ({reason})") from None
     return device
+
+
+def collectives() -> str:
+    """The library by which processes exchange tensors here: NCCL between GPUs, else gloo."""
+    return "nccl" if pick("auto").type == "cuda" else "gloo"
 
 
 def generator_states() -> list[Tensor]:

@@ -53,6 +53,15 @@ CASES = {
         (2, 12, 33),
     ),
     "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
+    "dqn of three steps": (
+        "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 3 --collect 16 --dueling",
+        (1, 3, 11),
+    ),
+    "pqn": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (1, 9)),
+    "qr_dqn": (
+        "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 5 --collect 16",
+        (3, 11),
+    ),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
     "autoencoder": ("--data digits --steps 150", (100,)),
     "autoencoder with normalisation, dropout and another optimizer": (
