@@ -91,7 +91,7 @@ class Learner:
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.generator = torch_generator(cfg.run.seed, "a2c", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, advantage and value target, each (B, ...)."""

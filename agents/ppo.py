@@ -104,7 +104,7 @@ class Learner:
         self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
@@ -133,16 +133,11 @@ class Learner:
                 rows = tuple(row[order] for row in rows)
             for minibatch in zip(*(row.tensor_split(minibatches) for row in rows), strict=True):
                 metrics = self.update(*minibatch)
-            if self.cfg.kl_stop and self._far(*rows[:3]):
+            if self.cfg.kl_stop and distributed.mean(self.compare(*rows[:3])["policy/kl"]) > self.cfg.kl_stop:
                 break
         metrics |= self.compare(*rows[:3])
         self.model.notice(rows[0])
         return metrics
-
-    def _far(self, *rows: Tensor) -> bool:
-        """Whether the policy has moved too far, the same in all processes that learn together."""
-        kl = distributed.total(self.compare(*rows)["policy/kl"]) / distributed.world()
-        return bool(kl > self.cfg.kl_stop)
 
     @torch.no_grad()
     def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:

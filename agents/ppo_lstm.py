@@ -192,7 +192,7 @@ class Learner:
         self.h, self.c = self.model.blank(cfg.num_envs)
         self.generator = torch_generator(cfg.run.seed, "ppo_lstm", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @torch.no_grad()
     def collect(self, envs: VectorEnv) -> tuple[Rows, Memory]:

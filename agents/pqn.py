@@ -106,7 +106,7 @@ class Learner:
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         self.generator = torch_generator(cfg.run.seed, "pqn", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def epsilon(self) -> float:

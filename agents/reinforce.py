@@ -107,7 +107,7 @@ class Learner:
         self.waiting: list[Tensor] | None = None  # a Transition (T, N): rows whose episodes go on
         self.generator = torch_generator(cfg.run.seed, "reinforce", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the episodes that ended in a rollout: obs, action and G, each (B, ...)."""

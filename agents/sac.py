@@ -161,7 +161,7 @@ class Learner:
         self.replay = Replay(cfg.replay, Windows(1, cfg.gamma, cfg.reward_scale), self.device)
         self.generator = torch_generator(cfg.run.seed, "sac", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> None:
         """Plays `cfg.collect` steps in every environment and remembers them."""

@@ -98,7 +98,7 @@ class Learner:
         self.optimizer = cfg.optim.make(self.model.parameters())
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
         """One step on scaled rows."""

@@ -166,7 +166,7 @@ class Learner:
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
         self.order = Order(self.generator)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def beta(self) -> float:

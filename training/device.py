@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from training.errors import InputError
 
 Mode = Literal["eager", "compile"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,10 +58,28 @@ def set_generator_states(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state_all(states[1:])
 
 
-def fast(function: Callable[P, R], mode: Mode) -> Callable[P, R]:
-    """`function` as it is, or compiled.
+def fast(function: Callable[P, R], mode: Mode, precision: Precision = "fp32") -> Callable[P, R]:
+    """A function of tensors as it is, or compiled; in bf16 or fp16 its matrix products are of that kind.
 
     Functions are compiled and modules never: `torch.compile(module)` renames every weight in its state.
-    Compiling costs 6-12 s when nothing is cached, so short runs stay eager.
+    Compiling costs 6-12 s when nothing is cached, so short runs stay eager. Weights, optimizer and losses
+    stay in fp32 at every precision; tf32 is a switch of the whole process, `set_matmuls`.
     """
+    if precision in ("bf16", "fp16"):
+        function = _autocast(function, torch.bfloat16 if precision == "bf16" else torch.float16)
     return torch.compile(function) if mode == "compile" else function
+
+
+def _autocast(function: Callable[P, R], dtype: torch.dtype) -> Callable[P, R]:
+    @wraps(function)
+    def cast(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        with torch.autocast(device, dtype):
+            return function(*args, **kwargs)
+
+    return cast
+
+
+def set_matmuls(precision: Precision) -> None:
+    """Lets GPUs round the factors of fp32 products to ten bits, if the precision is tf32."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.config import check_not_negative, check_positive
-from training.device import Mode
+from training.device import Mode, Precision
 from training.errors import InputError
 
 
@@ -17,6 +17,7 @@ class RunConfig:
     seed: int = 0  # of everything random in the run
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     mode: Mode = "eager"  # how updates are run; compiling costs 6-12 s at the start
+    precision: Precision = "fp32"  # of matrix products in updates; weights and losses stay in fp32
     threads: int = 1  # CPU threads of torch; small networks are slower with more
     log_every: int = 1_000  # steps between rows of metrics.jsonl
     evaluate_every: int = 10_000  # steps between evaluations; 0: only at the end

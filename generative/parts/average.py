@@ -1,6 +1,6 @@
 """A network that follows another slowly: Polyak and Juditsky, 1992; for GANs Yazıcı et al. (arXiv:1806.04498).
 
-    θ̄ ← d θ̄ + (1 − d) θ,   d = min(decay, (1 + n) / (10 + n)) after n updates
+θ̄ ← d θ̄ + (1 − d) θ,   d = min(decay, (1 + n) / (10 + n)) after n updates
 """
 
 import copy
@@ -18,9 +18,7 @@ def slow_copy(module: nn.Module) -> nn.Module:
 def follow(slow: nn.Module, module: nn.Module, decay: float, updates: int) -> None:
     """One step of the module docstring; buffers follow as weights do, whole numbers are copied."""
     share = 1 - min(decay, (1 + updates) / (10 + updates))
-    pairs = zip(
-        (*slow.parameters(), *slow.buffers()), (*module.parameters(), *module.buffers()), strict=True
-    )
+    pairs = zip((*slow.parameters(), *slow.buffers()), (*module.parameters(), *module.buffers()), strict=True)
     for old, new in pairs:
         if old.is_floating_point():
             old.lerp_(new, share)

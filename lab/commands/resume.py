@@ -6,8 +6,8 @@ from pathlib import Path
 import tyro
 
 from lab.arguments import parse
-from lab.commands.train import finish, go_on
-from training import distributed
+from lab.learning import go_on
+from training import distributed, session
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,4 @@ def main(words: list[str]) -> None:
     """Parses and runs `lab resume RUN`."""
     told: Resume = parse(Resume, words, "lab resume", "Goes on with a run from its last checkpoint.")
     with distributed.joined():
-        finish(told.run, go_on(told.run))
+        session.finish(told.run, go_on(told.run), f"`lab resume {told.run}` goes on")
