@@ -10,6 +10,7 @@ Gymnasium offers three autoreset modes, and nothing outside this file knows them
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.masks import MaskedEnv, masked
+from envs.own import own
 from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.transition import Transition
@@ -186,20 +188,26 @@ def vectorised(env: str, num_envs: int, seed: int, processes: bool = False) -> V
     if native and not processes:
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
     kind = AsyncVectorEnv if processes else SyncVectorEnv
-    makers = [lambda: Replayable(make_one(env))] * num_envs
+    makers = [partial(_replayable, env, index) for index in range(num_envs)]
     return VectorEnv(kind(makers, autoreset_mode=AutoresetMode.SAME_STEP), seed)
 
 
+def _replayable(env: str, index: int) -> gym.Env:
+    return Replayable(make_one(env), index)
+
+
 def make_one(env: str, **options: Any) -> gym.Env:
-    """One environment called `env`, its observations flattened to one axis by Gymnasium's `flatten`, with the
-    mask of allowed actions after them where it has one.
+    """One environment called `env`, an id or `module:Class`.
+
+    Its observations are flattened to one axis by Gymnasium's `flatten`, with the mask of allowed actions
+    after them where it has one.
 
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make, and for images.
     """
     env = split(env)[1]
     try:
-        made = gym.make(env, disable_env_checker=True, **options)
+        made = own(env, **options) or gym.make(env, disable_env_checker=True, **options)
     except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
@@ -208,7 +216,7 @@ def make_one(env: str, **options: Any) -> gym.Env:
         raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
     row = made if flat else gym.wrappers.FlattenObservation(made)
-    return MaskedEnv(row) if masked(env) else row
+    return MaskedEnv(row) if masked(env, made.action_space) else row
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:
