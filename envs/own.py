@@ -22,10 +22,10 @@ def own(env: str, **options: Any) -> gym.Env | None:
         InputError: when the module cannot be imported, or has no such environment.
     """
     module, _, name = env.partition(":")
+    if name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     if not name or name.rpartition("-v")[0]:  # `module:Name-v0` is an id that the module registers
         return None
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:

@@ -1,5 +1,6 @@
 """Environments that can be put back into the middle of an episode, and whose errors say where they are."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -57,6 +58,8 @@ class Replayable(gym.Wrapper):
             raise self._error(f"shows {found.dtype} {found.shape}, expected numbers {wanted}")
         if found.dtype.kind == "f" and np.isnan(found).any():
             raise self._error(f"shows NaN in sensor {int(np.isnan(found).argmax())}, expected numbers")
+        if isinstance(reward, float) and math.isfinite(reward):
+            return
         paid = np.asarray(reward)
         if paid.size != 1 or paid.dtype.kind not in "fiub" or not np.isfinite(paid).all():
             raise self._error(f"pays {reward!r}, expected a finite number")
@@ -68,7 +71,12 @@ class Replayable(gym.Wrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """How the episode began, and its actions (T,) or (T, A)."""
-        return {"seed": self._seed, "random": self._random, "actions": np.array(self._actions)}
+        return {
+            "seed": self._seed,
+            "random": self._random,
+            "actions": np.array(self._actions),
+            "episode": self._episode,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Plays the episode of `state` up to where it was, and returns the observation there."""
@@ -77,4 +85,5 @@ class Replayable(gym.Wrapper):
         obs, _ = self.reset(seed=state["seed"])
         for action in state["actions"]:
             obs, *_ = self.step(action)
+        self._episode = state["episode"]
         return obs

@@ -1,5 +1,7 @@
 """Environments of users: found, checked, and named when they fail."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -89,3 +91,11 @@ def test_the_first_broken_rule_is_the_verdict() -> None:
     check("tests.probes:Recall")
     with pytest.raises(InputError, match="Counter breaks a rule of environments: AssertionError"):
         check("tests.probes:Counter")
+
+
+def test_an_id_of_a_module_in_this_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registers = "import gymnasium as gym\ngym.register('here/Copy-v0', 'tests.probes:Recall')\n"
+    (tmp_path / "registers_copy.py").write_text(registers)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert make("registers_copy:here/Copy-v0", 2, seed=0).spaces.discrete == 2
