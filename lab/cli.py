@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "an agent learns on an environment, or a model on data",
     "resume": "a run that was stopped or killed goes on, bit by bit",
     "evaluate": "an agent plays episodes",
+    "compare": "sets of runs side by side, with intervals over their seeds",
     "fit": "a detector learns what normal is, or a trained model is calibrated",
     "score": "one score, p-value and flag for each row of a file",
     "report": "one page of how runs went",

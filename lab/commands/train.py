@@ -8,9 +8,11 @@ import agents.registry
 import generative.registry
 from envs.vector import split
 from lab.arguments import parse, peek
+from lab.commands import compare
 from lab.learning import finish, go_on, learn
+from lab.many import learn_seeds
 from training import distributed
-from training.config import from_dict
+from training.config import check_positive, from_dict
 from training.errors import InputError
 from training.folder import new_path, read_config
 
@@ -25,6 +27,10 @@ class Train(Generic[C]):
     dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
     backend: Literal["gymnasium", "envpool", "tensor"] | None = None  # what steps an agent's environments
     config: Path | None = None  # start from the settings of a run folder or its config.json
+    seeds: int = 1  # train as many runs as this, from --seed on, side by side, each in DIR/seed_N
+
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds")
 
 
 def main(words: list[str]) -> None:
@@ -55,6 +61,11 @@ def _main(words: list[str]) -> None:
     if told.dir is None and distributed.restarts():
         raise InputError("dir is not given, expected a folder to go on in when torchrun restarts the run")
     path = told.dir or Path(distributed.first_text(str(new_path(f"{kind}-{Path(subject).stem}"))))
+    if told.seeds > 1:
+        learn_seeds(kind, cfg, path, told.seeds)
+        if hasattr(cfg, "env"):
+            compare.main([str(path)])
+        return
     if distributed.restarted() and (path / "config.json").exists():
         outcome = go_on(path)
     else:
