@@ -38,9 +38,17 @@ class Monitor:
     calibrate: int = 200  # and to calibrate
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
+    updates: int = 6_000  # of the networks that foretell a step
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("fit", 5), ("calibrate", 1), ("test", 1), ("faulty", 2)):
+        for name, least in (
+            ("seed", 0),
+            ("fit", 5),
+            ("calibrate", 1),
+            ("test", 1),
+            ("faulty", 2),
+            ("updates", 1),
+        ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if (self.run is None) == (self.log is None):
@@ -135,10 +143,14 @@ def _clean(act: Act, env: str, count: int, seed: int, name: str) -> Episodes:
     return record(act, env, range(first, first + count))
 
 
+def _settings(told: Monitor) -> Config:
+    return Config(seed=told.seed, steps=told.updates, place_steps=max(1, told.updates // 3))
+
+
 def _fitted(
     parts: dict[str, Episodes], told: Monitor, path: Path, run: Path | None, act: Act | None
 ) -> Story:
-    monitor = RolloutMonitor.fit(parts["fit"], Config(seed=told.seed))
+    monitor = RolloutMonitor.fit(parts["fit"], _settings(told))
     monitor.calibrate(parts["calibrate"], told.alpha)
     monitor.save(path / "model")
     env, clean = parts["fit"].env, monitor.score(parts["test"])
