@@ -158,7 +158,8 @@ class RolloutMonitor:
             InputError: for other shapes than the monitor learned, or an action before the first observation.
         """
         obs = np.asarray(obs, float)
-        single, rows = obs.ndim == 1, np.atleast_2d(obs)
+        single = obs.ndim == 1
+        rows = obs[None] if single else obs
         if rows.ndim != 2 or rows.shape[1] != self.scales.sensors:
             raise InputError(f"obs is {obs.shape}, expected ({self.scales.sensors},) or (N, ...)")
         if action is None:
@@ -182,9 +183,9 @@ class RolloutMonitor:
         scales, sensors = self.scales, self.scales.sensors
         now = watch.past[:, -sensors:]
         seen = scales.scaled(obs)
-        broken = ~np.isfinite(seen)
-        if any_broken := bool(broken.any()):
-            seen = np.where(broken, now, seen)
+        if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
+            finite = np.isfinite(seen)
+            seen = np.where(finite, seen, now)
         watch.acts = np.concatenate([watch.acts[:, action.shape[1] :], action], axis=1)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
@@ -196,16 +197,22 @@ class RolloutMonitor:
         watch.repeats = (watch.repeats + 1) * (seen == now)
         guard = scales.guard(seen, change, watch.repeats)
         watch.past = np.concatenate([watch.past[:, sensors:], seen], axis=1)
-        if any_broken:
-            guard = np.where(broken.any(axis=1), math.inf, guard)
+        if broken:
+            guard = np.where(finite.all(axis=1), guard, math.inf)
         return guard
 
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
         assert self.band is not None
-        where = self.edges.searchsorted(watch.step - 1, side="right") - 1
+        where: Any = self.edges.searchsorted(watch.step - 1, side="right") - 1
+        if len(where) == 1:
+            where = int(where[0])  # a view, where a list of bins makes copies
         mean, inverse, middle, scale = (part[where] for part in self.band)
-        found = self.channels.gather((watch.average - mean) * inverse)
-        return np.maximum(np.maximum.reduce((found - middle) * scale, axis=1), GUARD * guard)
+        off = watch.average - mean
+        off *= inverse
+        found = self.channels.gather(off)
+        found -= middle
+        found *= scale
+        return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
 
     def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
         """Step, episodes that are still going on, their state and their guard, step by step."""

@@ -1,6 +1,7 @@
 """What the monitor carries from step to step, and the scales in which it sees sensors and actions."""
 
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,15 @@ class Scales:
         """Observations with mean 0 and deviation 1."""
         return (obs - self.mean) / self.deviation
 
+    @cached_property
+    def _codes(self) -> np.ndarray:
+        return (np.eye(self.actions) - self.action_mean) / self.action_deviation
+
     def encode(self, action: np.ndarray) -> Float[np.ndarray, "B A"]:
         """Actions (B,) or (B, A), as the environment got them, as scaled numbers."""
-        return (_one_hot(action, self.first, self.actions) - self.action_mean) / self.action_deviation
+        if self.actions:
+            return self._codes[action - self.first]
+        return (action - self.action_mean) / self.action_deviation
 
     def encode_checked(self, action: Any, rows: int) -> Float[np.ndarray, "B A"]:
         """`encode` of somebody's actions for as many rows.
@@ -92,6 +99,8 @@ class Scales:
         Raises:
             InputError: when there are others than the monitor learned.
         """
+        if rows == 1 and isinstance(action, int | np.integer) and 0 <= action - self.first < self.actions:
+            return self._codes[None, action - self.first]
         found = np.asarray(action)
         if self.actions:
             found = found.reshape(-1)

@@ -65,10 +65,11 @@ class Channels:
     def gather(self, u: Float[np.ndarray, "B R C"]) -> Float[np.ndarray, "B S"]:
         """Mean square and largest size of each family at each rate, in logarithms."""
         square = u * u
-        mean = np.add.reduceat(square, self.starts, axis=2) / self.sizes
-        most = np.maximum.reduceat(square, self.starts, axis=2)
-        both = np.concatenate([mean, most], axis=2).reshape(len(u), -1)
-        return np.log(both + 1e-3)
+        found = np.empty((len(u), 2, len(RATES), len(self.starts)))
+        np.divide(np.add.reduceat(square, self.starts, axis=2), self.sizes, out=found[:, 0])
+        np.maximum.reduceat(square, self.starts, axis=2, out=found[:, 1])
+        found += 1e-3
+        return np.log(found, out=found).reshape(len(u), -1)
 
 
 def bounded(z: np.ndarray) -> np.ndarray:
