@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from anomaly.calibration import realised_range, threshold
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
-from anomaly.monitor_state import Scales, Watch, check_clean
+from anomaly.monitor_state import Scales, Watch, check_clean, latest
 from anomaly.monitor_statistics import Channels, Moments, averaged, bounded, edges, quantile_band
 from envs.recording import Episodes
 from training.checkpoint import load_model, save_model
@@ -141,8 +141,7 @@ class RolloutMonitor:
 
     def foretold(self, watch: Watch, action: np.ndarray) -> Float[np.ndarray, "B O"]:
         """The observations that are expected after encoded actions, in the sensors' own units."""
-        acts = np.concatenate([watch.acts[:, action.shape[1] :], action], axis=1)
-        mean, _, _ = self.transitions(watch.past, acts)
+        mean, _, _ = self.transitions(watch.past, latest(watch.acts, action))
         scales = self.scales
         return (watch.past[:, -scales.sensors :] + mean * scales.change) * scales.deviation + scales.mean
 
@@ -186,7 +185,7 @@ class RolloutMonitor:
         if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
             finite = np.isfinite(seen)
             seen = np.where(finite, seen, now)
-        watch.acts = np.concatenate([watch.acts[:, action.shape[1] :], action], axis=1)
+        watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
         z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
@@ -196,7 +195,7 @@ class RolloutMonitor:
         watch.z, watch.step = z, watch.step + 1
         watch.repeats = (watch.repeats + 1) * (seen == now)
         guard = scales.guard(seen, change, watch.repeats)
-        watch.past = np.concatenate([watch.past[:, sensors:], seen], axis=1)
+        watch.past = latest(watch.past, seen)
         if broken:
             guard = np.where(finite.all(axis=1), guard, math.inf)
         return guard

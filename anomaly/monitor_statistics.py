@@ -81,8 +81,13 @@ def averaged(
     mean: Float[np.ndarray, "B R C"], value: Float[np.ndarray, "B C"], step: int | np.ndarray
 ) -> Float[np.ndarray, "B R C"]:
     """The averages after one more value; the first `1/r` values count alike, so that zeros leave no trace."""
-    rate = np.maximum(RATES, 1 / (np.asarray(step, float)[..., None] + 1))
-    return mean + rate[..., None] * (value[:, None] - mean)
+    off = value[:, None] - mean
+    if np.minimum.reduce(step, axis=None) * RATES[-1] >= 1:
+        off *= RATES[:, None]
+    else:
+        off *= np.maximum(RATES, 1 / (np.asarray(step, float)[..., None] + 1))[..., None]
+    off += mean
+    return off
 
 
 def edges(lengths: np.ndarray) -> np.ndarray:
