@@ -28,7 +28,8 @@ from training.checkpoint import writing
 from training.errors import InputError
 
 Act = Callable[[Tensor], Tensor]
-"""Observations (N, O) to actions (N,) or (N, A)."""
+"""Observations (N, O) to actions (N,) or (N, A). One that remembers has a method `begin`, which is called
+before the first observations of episodes."""
 
 ROW = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault")  # one value a step
 
@@ -161,6 +162,7 @@ def record(
     obs = obs.astype(np.float32)
     played: list[list[tuple]] = [[] for _ in envs]
     live = list(range(len(envs)))
+    getattr(act, "begin", lambda: None)()
     while live:
         action = spaces.to_env(act(torch.from_numpy(obs).to(device)).cpu().numpy())
         seen, obs = obs, obs.copy()
@@ -215,6 +217,7 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)
     frames, ended = [], False
+    getattr(act, "begin", lambda: None)()
     for step in range(max(steps) + 1):
         if step in steps:
             frames.append(np.asarray(one.render()))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from generative.parts.rows import Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig, mlp
 from training.optim import OptimConfig
@@ -97,7 +98,7 @@ class Learner:
         self.optimizer = cfg.optim.make(self.model.parameters())
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
         """One step on scaled rows."""
@@ -110,6 +111,7 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
-        metrics = learner.update(learner.x[learner.order.draw(len(learner.x), cfg.batch)])
+        rows = learner.order.draw(len(learner.x), cfg.batch)
+        metrics = learner.update(learner.x[mine(rows)])
         learner.step += 1
         yield learner.step, metrics

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from generative.parts.rows import Order, Scale
 from training.config import check_not_negative, check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig, mlp
 from training.optim import OptimConfig
@@ -165,7 +166,7 @@ class Learner:
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
         self.order = Order(self.generator)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def beta(self) -> float:
@@ -185,8 +186,8 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
-        x = learner.x[learner.order.draw(len(learner.x), cfg.batch)]
-        noise = torch.randn(len(x), cfg.latent, generator=learner.generator, device=learner.device)
-        metrics = learner.update(x, noise, learner.beta)
+        rows = learner.order.draw(len(learner.x), cfg.batch)
+        noise = torch.randn(len(rows), cfg.latent, generator=learner.generator, device=learner.device)
+        metrics = learner.update(learner.x[mine(rows)], mine(noise), learner.beta)
         learner.step += 1
         yield learner.step, metrics
