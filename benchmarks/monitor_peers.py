@@ -102,10 +102,10 @@ def oracle(clean: Episodes, seed: int) -> RolloutMonitor:
 
 
 PEERS: dict[str, Callable[[Episodes, int], Score]] = {
-    "ensemble (PEDM-like)": pedm,
-    "k-NN (s, a, s')": neighbours,
-    "VAE reconstruction": vae,
-    "window + forest": forest,
+    "PEDM-like": pedm,
+    "k-NN": neighbours,
+    "VAE": vae,
+    "forest": forest,
 }
 
 

@@ -18,7 +18,7 @@ SENSORS = {"Pendulum-v1": 3, "Acrobot-v1": 6, "LunarLander-v3": 8}  # CartPole h
 
 def show(folder: Path, envs: Sequence[str]) -> None:
     """Prints for each environment its cells, its families and its bars."""
-    console = Console(width=150)
+    console = Console(width=170)
     for env in envs:
         if not (folder / env / "clean.json").exists():
             continue
@@ -44,7 +44,7 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
     where = f"alarms in {tests} clean episodes at 5 %/1 %: {alarms}"
     title = f"{env}: mean return {clean['return']:.1f}; {where}"
     table = Table(title=title, title_justify="left")
-    for head in ("cell", "changed", "lost", *names, "interval", "in 10", "in 10 at 1 %", "delay", "named"):
+    for head in ("cell", "changed", "lost", *names, "interval", "10 @ 5 %", "10 @ 1 %", "delay", "named"):
         table.add_column(head, justify="left" if head == "cell" else "right")
     for cell, result in found.items():
         rows = result["detectors"]
