@@ -24,20 +24,10 @@ class Channels:
     """Where each family of channels lies in the vector of all."""
 
     def __init__(self, sensors: int, actions: int) -> None:
-        sizes = {
-            "shift": sensors,
-            "spread": sensors,
-            "memory": sensors,
-            "state": sensors * sensors,
-            "action": sensors * actions,
-            "doubt": 1,
-            "place": 1,
-        }
-        self.names = tuple(sizes)
-        self.sizes = np.array(list(sizes.values()))
+        # shift, spread, memory, state, action, doubt, place
+        self.sizes = np.array([sensors, sensors, sensors, sensors * sensors, sensors * actions, 1, 1])
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
-        self.statistics = 2 * len(RATES) * len(sizes)
 
     def of(
         self,

@@ -80,7 +80,7 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     show(story)
-    for i, (_, cell) in enumerate(story.cells.items()):
+    for i, cell in enumerate(story.cells.values()):
         folder.write(i, {"eval/auroc": cell.seen.auroc.value, "eval/found_10": cell.seen.early})
     folder.close()
 

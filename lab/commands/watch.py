@@ -93,6 +93,7 @@ def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor:
     print(
         f"{agent.kind} on {agent.cfg.env}, seed {told.seed}; fault: {told.fault}, from step {told.onset} on"
     )
+    getattr(agent.policy.act, "begin", lambda: None)()
     obs, _ = env.reset(seed=told.seed)
     total, alarmed = 0.0, False
     for step in range(told.steps):
