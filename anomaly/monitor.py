@@ -130,8 +130,10 @@ class RolloutMonitor:
         )
 
     def start(self, obs: Float[np.ndarray, "B O"]) -> Watch:
-        """The state of episodes that start with the given observations."""
-        return Watch.of(self.scales.scaled(obs), self.cfg.history, self.scales.actuators, self.channels.count)
+        """The state of episodes that start with the given observations; what is no number counts as usual."""
+        seen = self.scales.scaled(obs)
+        seen = np.where(np.isfinite(seen), seen, 0.0)
+        return Watch.of(seen, self.cfg.history, self.scales.actuators, self.channels.count)
 
     def step(
         self, watch: Watch, obs: Float[np.ndarray, "B O"], action: Float[np.ndarray, "B A"]

@@ -132,9 +132,8 @@ class Live:
         """From the older copy of the state, or from where the episode began."""
         assert self._watch is not None
         age = int(self._watch.step[row])
-        back = self._clock - SNAPSHOT * max(
-            0, (self._clock - 1) // SNAPSHOT - 1
-        )  # steps since the older copy
+        copied = max(0, (self._clock - 1) // SNAPSHOT - 1)
+        back = self._clock - SNAPSHOT * copied  # steps since the older copy
         if age < back:
             return isolate(self._scorer, self._begun[row], *self._window(row, age))
         return isolate(self._scorer, self._copies[0].rows(np.array([row])), *self._window(row, back))

@@ -113,7 +113,7 @@ class Scales:
             InputError: when there are others than the monitor learned.
         """
         if rows == 1 and isinstance(action, int | np.integer) and 0 <= action - self.first < self.actions:
-            return self._codes[None, action - self.first]
+            return self._codes[[action - self.first]]
         found = np.asarray(action)
         if self.actions:
             found = found.reshape(-1)

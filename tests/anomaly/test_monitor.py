@@ -266,6 +266,8 @@ def test_a_reading_that_is_no_number_is_an_alarm_and_leaves_no_trace(monitor: Ro
     assert (verdict.score, verdict.alarm, verdict.finding.sensor) == (math.inf, True, 1)
     assert np.isfinite(verdict.obs).all()
     assert np.isfinite(monitor.update(played.next_obs[1], played.action[1]).score)
+    monitor.update(np.full(4, np.nan))
+    assert np.isfinite(monitor.update(played.next_obs[0], played.action[0]).score)
 
 
 def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: Path) -> None:
