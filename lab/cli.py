@@ -16,6 +16,8 @@ COMMANDS = {
     "compare": "sets of runs side by side, with intervals over their seeds",
     "fit": "a detector learns what normal is, or a trained model is calibrated",
     "score": "one score, p-value and flag for each row of a file",
+    "monitor": "a monitor that knows when an agent's world has changed: fitted, calibrated, tried",
+    "watch": "an agent plays an episode, the monitor beside it, with a fault or without",
     "report": "one page of how runs went",
     "list": "what was run, and how it went",
 }
