@@ -12,9 +12,10 @@ COMMANDS = {
     "demo": "the whole story on CartPole, in about a minute",
     "train": "an agent learns on an environment, or a model on data",
     "resume": "a run that was stopped or killed goes on, bit by bit",
-    "evaluate": "an agent plays episodes",
+    "evaluate": "an agent plays episodes, or a detector meets labelled rows",
     "fit": "a detector learns what normal is, or a trained model is calibrated",
     "score": "one score, p-value and flag for each row of a file",
+    "explain": "what makes a row strange, beside the nearest normal row",
     "report": "one page of how runs went",
     "list": "what was run, and how it went",
 }
