@@ -1,8 +1,6 @@
 """Cells to features: what detectors see, learned from the rows that fit and saved with them.
 
-    numeric    (x − median) / s; s is the interquartile range over that of a normal deviation, at least a
-               fifth of the standard deviation and at most all of it, so that long tails make no column
-               silent; where most values are equal and that range is 0, the standard deviation
+    numeric    (x − median) / standard deviation, both of the values present
     date       the time of day and the day of the week, as points on circles. When it was is no feature: every
                new row would be later than all others
     category   one feature for each of the 63 most frequent words, and one for the others
@@ -30,7 +28,6 @@ WORDS = 63  # of a category that have a feature of their own
 REMEMBERED = 10_000  # words of a category; beyond them a new one is no news
 DAY, WEEK = 86_400.0, 7 * 86_400.0
 MONDAY = 4 * DAY  # 1970-01-05
-NORMAL_IQR = 1.349  # interquartile range of a normal variable of deviation 1
 
 
 @dataclass(frozen=True)
@@ -111,14 +108,6 @@ class Encoder:
         return Encoder(codings, np.array(found["kept"], int), int(found["rows"]))
 
 
-def scale_of(x: Float[np.ndarray, " B"]) -> float:
-    """s of the module docstring."""
-    low, high = np.quantile(x, [0.25, 0.75])
-    deviation = float(x.std())
-    inner = float(np.clip((high - low) / NORMAL_IQR, deviation / 5, deviation)) if high > low else deviation
-    return inner if inner > 0 else 1.0
-
-
 def _coding(column: Column, cells: Any) -> Coding:
     if column.kind == "category":
         counts = sorted(
@@ -148,7 +137,7 @@ def _coding(column: Column, cells: Any) -> Coding:
             gaps=gaps,
             constant=constant,
         )
-    return Coding(column.name, column.kind, float(np.median(present)), scale_of(present), gaps=gaps)
+    return Coding(column.name, column.kind, float(np.median(present)), float(present.std()) or 1.0, gaps=gaps)
 
 
 def _labels(coding: Coding) -> list[str]:

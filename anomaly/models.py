@@ -1,6 +1,7 @@
 """Detectors' models by name: how each is fitted with scores of its own, saved and loaded."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +19,7 @@ from anomaly.surprise import Surprise
 from generative import registry
 from generative.data import Table, split
 from training.errors import InputError
+from training.networks import HasModes, evaluating
 
 ENSEMBLE = ("memory", "ratio", "dependency")
 FOLDED: dict[str, Any] = {"ratio": Ratio, "dependency": Dependency}
@@ -146,5 +148,6 @@ def fit_model(
 def score_rows(model: Scores, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
     """The model's scores in float64, computed in blocks."""
     rows = torch.from_numpy(np.ascontiguousarray(x))
-    scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
+    with evaluating(model) if isinstance(model, HasModes) else nullcontext():
+        scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
     return torch.cat(scores).numpy() if scores else np.zeros(0)

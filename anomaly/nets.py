@@ -18,7 +18,7 @@ from training.optim import Adam, cosine
 FOLDS = 4
 HIDDEN = (96, 96, 96)
 WARM_UP = 0.1  # of the updates: the learning rate rises
-DECAY = 0.01  # of the weights, a unit of learning rate
+DECAY = 0.01  # of the weights
 
 
 class Nets(nn.Module):
@@ -43,12 +43,11 @@ class Nets(nn.Module):
 
 def learn(nets: Nets, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:
     """Minimises `loss`, which draws its batch anew at each call, in one cycle of the learning rate."""
-    optimizer = Adam(nets.parameters(), lr)
+    optimizer = Adam(nets.parameters(), lr, weight_decay=DECAY)
     for step in range(steps):
         done = step / steps
         rise = min(1.0, done / WARM_UP + 1 / steps)
         optimizer.lr = lr * rise * cosine(max(0.0, done - WARM_UP) / (1 - WARM_UP))
-        optimizer.flat.mul_(1 - optimizer.lr * DECAY)
         optimizer.descend(loss(), max_norm=10.0)
 
 

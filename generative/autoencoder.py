@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from generative.parts.rows import Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.metrics import Metrics
-from training.networks import Activation, mlp
-from training.optim import Adam, cosine
+from training.networks import Activation, LayerConfig, mlp
+from training.optim import OptimConfig
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -32,13 +33,13 @@ class Config:
     latent: int = 8  # numbers in z
     hidden: tuple[int, ...] = (128, 64)  # sizes of the encoder's hidden layers; the decoder mirrors them
     activation: Activation = "silu"  # of the hidden layers
+    layer: LayerConfig = field(default_factory=LayerConfig)
     batch: int = 128  # rows of an update
-    lr: float = 2e-3  # Adam's learning rate, falling to zero as a cosine
-    max_norm: float = 10.0  # gradients are clipped to this norm
+    optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        check_positive(self, "latent", "hidden", "batch", "lr", "max_norm")
+        check_positive(self, "latent", "hidden", "batch")
 
 
 def reconstruction_loss(
@@ -55,8 +56,8 @@ class Autoencoder(nn.Module):
     def __init__(self, cfg: Config, columns: int) -> None:
         super().__init__()
         self.scale = Scale(columns)
-        self.encoder = mlp(columns, cfg.hidden, cfg.latent, cfg.activation)
-        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation)
+        self.encoder = mlp(columns, cfg.hidden, cfg.latent, cfg.activation, layer=cfg.layer)
+        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation, layer=cfg.layer)
 
     def scaled(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Rows as the networks see them, on their device."""
@@ -94,22 +95,23 @@ class Learner:
             self.model = Autoencoder(cfg, x.shape[1]).to(self.device)
         self.model.scale.standardise(x)
         self.x = self.model.scaled(x)
-        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
+        self.optimizer = cfg.optim.make(self.model.parameters())
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
-        """One step of Adam on scaled rows."""
+        """One step on scaled rows."""
         loss, metrics = reconstruction_loss(x, self.model.decoder(self.model.encoder(x)))
-        metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
+        metrics["grad/norm"] = self.cfg.optim.descend(self.optimizer, loss)
         return metrics
 
 
 def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
-        learner.optimizer.lr = cfg.lr * cosine(learner.step / cfg.run.steps)
-        metrics = learner.update(learner.x[learner.order.draw(len(learner.x), cfg.batch)])
+        learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
+        rows = learner.order.draw(len(learner.x), cfg.batch)
+        metrics = learner.update(learner.x[mine(rows)])
         learner.step += 1
         yield learner.step, metrics

@@ -1,7 +1,9 @@
 """Rows of numbers from wherever they are: one seam for every model and detector.
 
 Sources: `digits` (bundled with scikit-learn) · `.csv` · `.parquet` · `.npy` · `.npz` with `x`, `X` or
-`x_train`, or with recorded episodes (their transitions). Arrays with more than two axes are flattened.
+`x_train` (and `x_test`; labels in `y`, `y_train`, `y_test`), or with recorded episodes (their transitions) ·
+IDX files such as `train-images-idx3-ubyte.gz` · folders of pictures. Arrays with more than two axes are
+flattened; the table remembers their shape. Pictures of bytes stay bytes.
 """
 
 import hashlib
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.recording import Episodes
+from generative import pictures
 from training.arrays import npy, npz
 from training.errors import InputError
 from training.seeds import numpy_generator
@@ -27,10 +30,14 @@ LARGEST = 1e150  # what can still be squared
 class Table:
     """Named columns of finite numbers."""
 
-    x: np.ndarray  # (rows, D) float64
+    x: np.ndarray  # (rows, D) float64; uint8 for pictures of bytes
     columns: tuple[str, ...]
     source: str  # what it was read from
     group: np.ndarray | None = None  # (rows,) of rows that belong together, as those of an episode do
+    shape: tuple[int, ...] = ()  # of a row before it was flattened: (C, H, W) a picture, (T, D) a sequence
+    y: np.ndarray | None = None  # (rows,) int64, the place of each row's label in `labels`
+    labels: tuple[str, ...] = ()
+    test: "Table | None" = None  # rows that whoever published the data keeps for tests
 
     def fingerprint(self) -> str:
         """The SHA-256 sum of the numbers."""
@@ -45,8 +52,8 @@ class Table:
                 raise InputError(f"{self.source}: column {i} is {found!r}, {by} expects {wanted!r}")
 
 
-def load(source: str) -> Table:
-    """The table called `digits` or in the file `source`.
+def load(source: str, missing: bool = False) -> Table:
+    """The table called `digits` or in the file or folder `source`; `missing` lets values be NaN.
 
     Raises:
         InputError: when there is no such file, its kind is unknown, it has no rows, or a value is text,
@@ -55,16 +62,23 @@ def load(source: str) -> Table:
     path = Path(source)
     if source == "digits":
         return _digits()
+    if path.is_dir():
+        x, names = pictures.folder(path)
+        return _labelled(_checked(x, (), source), np.array(names) if any(names) else None)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{source} {what}, expected `digits` or a file ({', '.join(SUFFIXES)})")
-    readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
-    if path.suffix not in readers:
+        raise InputError(
+            f"{source} does not exist, expected `digits`, a file ({', '.join(SUFFIXES)}, IDX) or a folder"
+            " of pictures"
+        )
+    if pictures.is_idx(path):
+        return _idx(path)
+    readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy}
+    if path.suffix not in SUFFIXES:
         raise InputError(f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}")
-    if path.suffix == ".npz" and (episodes := _episodes(path)):
-        return episodes
+    if path.suffix == ".npz":
+        return _episodes(path) or _npz(path, missing)
     x, columns = readers[path.suffix](path)
-    return _checked(x, tuple(columns), source)
+    return _checked(x, tuple(columns), source, missing)
 
 
 def of_episodes(episodes: Episodes, source: str) -> Table:
@@ -106,8 +120,39 @@ def split(rows: int, seed: int, *shares: float) -> Iterator[np.ndarray]:
 def _digits() -> Table:
     from sklearn.datasets import load_digits
 
-    x = load_digits().data
-    return _checked(x, tuple(f"pixel_{i // 8}_{i % 8}" for i in range(64)), "digits")
+    digits = load_digits()
+    table = _checked(digits.data, tuple(f"pixel_{i // 8}_{i % 8}" for i in range(64)), "digits")
+    return _labelled(replace(table, shape=(1, 8, 8)), digits.target)
+
+
+def _idx(path: Path) -> Table:
+    x, y = pictures.idx(path)
+    table = _labelled(_checked(x, (), str(path)), y)
+    beside = pictures.idx_test(path)
+    return table if beside is None else _with_test(table, *pictures.idx(beside), str(beside))
+
+
+def _labelled(table: Table, y: np.ndarray | None) -> Table:
+    """The table with a label for each row, when there are some: the labels are sorted."""
+    if y is None or y.ndim != 1 or y.dtype.kind not in "iubUS":  # numbers that are not whole are no labels
+        return table
+    if len(y) != len(table.x):
+        raise InputError(f"{table.source} has {len(y)} labels, expected {len(table.x)}, one a row")
+    labels, place = np.unique(y, return_inverse=True)
+    return replace(table, y=place.astype(np.int64), labels=tuple(map(str, labels)))
+
+
+def _with_test(table: Table, x: np.ndarray, y: np.ndarray | None, source: str) -> Table:
+    """The table with rows kept for tests, whose labels are numbered as its own are."""
+    test = _labelled(_checked(x, table.columns, source), y)
+    if test.shape != table.shape or test.x.shape[1] != table.x.shape[1]:
+        raise InputError(f"{source}: test rows are of shape {x.shape[1:]}, expected {table.shape}")
+    if test.y is not None:
+        if unknown := sorted(set(test.labels) - set(table.labels)):
+            raise InputError(f"{source}: test rows have the label {unknown[0]!r}, which no other row has")
+        place = np.array([table.labels.index(label) for label in test.labels])
+        test = replace(test, y=place[test.y], labels=table.labels)
+    return replace(table, test=test)
 
 
 def _csv(path: Path) -> tuple[np.ndarray, list[str]]:
@@ -169,23 +214,44 @@ def _episodes(path: Path) -> Table | None:
     return of_episodes(Episodes.load(path), str(path))
 
 
-def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
+def _npz(path: Path, missing: bool) -> Table:
     with npz(path, "arrays") as arrays:
-        for key in KEYS:
-            if key in arrays:
-                return arrays[key], []
-        raise InputError(f"{path} has {', '.join(arrays) or 'no arrays'}, expected one of {', '.join(KEYS)}")
+        key = next((key for key in KEYS if key in arrays), None)
+        if key is None:
+            found = ", ".join(arrays) or "no arrays"
+            raise InputError(f"{path} has {found}, expected one of {', '.join(KEYS)}")
+        told = "y_train" if key == "x_train" else "y"
+        labels = arrays[told] if told in arrays else None
+        table = _labelled(_checked(arrays[key], (), str(path), missing), labels)
+        if key != "x_train" or "x_test" not in arrays:
+            return table
+        labels = arrays["y_test"] if "y_test" in arrays and table.y is not None else None
+        return _with_test(table, arrays["x_test"], labels, str(path))
 
 
-def _checked(x: np.ndarray, columns: tuple[str, ...], source: str) -> Table:
+def _shape(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Rows with channels first, and a row's shape: bytes in (H, W) and all in three axes are pictures."""
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+        x = x.transpose(0, 3, 1, 2)
+    if x.ndim == 3 and x.dtype == np.uint8:
+        x = x[:, None]
+    return x, x.shape[1:] if x.ndim in (3, 4) else ()
+
+
+def _checked(x: np.ndarray, columns: tuple[str, ...], source: str, missing: bool = False) -> Table:
     if x.dtype.kind not in "fiub":
         raise InputError(f"{source} holds values of type {x.dtype}, expected numbers")
     if x.ndim < 2 or x.size == 0:
         raise InputError(f"{source} has the shape {x.shape}, expected rows and columns, at least one of each")
+    x, shape = _shape(x)
     x = x.reshape(len(x), -1)
     columns = columns or tuple(f"x{i}" for i in range(x.shape[1]))
+    if shape and x.dtype == np.uint8:
+        return Table(np.ascontiguousarray(x), columns, source, shape=shape)
     x = x.astype(np.float64)
     bad = ~(np.abs(x) <= LARGEST)
+    if missing:
+        bad &= ~np.isnan(x)
     if bad.any():
         row, column = map(int, np.argwhere(bad)[0])
         what = "missing (NaN)" if np.isnan(x[row, column]) else f"{x[row, column]:g}"
@@ -193,7 +259,7 @@ def _checked(x: np.ndarray, columns: tuple[str, ...], source: str) -> Table:
             f"{source}: column {columns[column]!r}, row {row} is {what}, expected a number up to {LARGEST:g}"
             f" ({int(bad.any(axis=1).sum())} of {len(x)} rows have such values)"
         )
-    return Table(x, columns, source)
+    return Table(x, columns, source, shape=shape)
 
 
 def _is_number(cell: str) -> bool:

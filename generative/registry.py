@@ -15,6 +15,7 @@ from generative.data import Table, split_table
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
+from training.networks import HasModes
 
 MODULES: dict[str, ModuleType] = {"autoencoder": autoencoder, "vae": vae}
 CLASSES: dict[str, Any] = {"autoencoder": autoencoder.Autoencoder, "vae": vae.VAE}
@@ -23,7 +24,7 @@ SHARES = (0.7, 0.15, 0.15)  # of a table's rows, to fit, select and test
 
 
 @runtime_checkable
-class Model(Protocol):
+class Model(HasModes, Protocol):
     """What every generative model can do for a detector."""
 
     def score(self, x: Tensor) -> Tensor: ...
@@ -94,5 +95,5 @@ def restore(weights: Mapping[str, Tensor], description: Mapping[str, Any], folde
         raise InputError(
             f"{folder}: the weights do not fit the {kind}: {str(error).splitlines()[-1]}"
         ) from None
-    model.to(next(iter(weights.values())).device)
+    model.eval().to(next(iter(weights.values())).device)
     return Trained(kind, cfg, model, columns, description.get("fingerprint"))

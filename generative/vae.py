@@ -23,9 +23,10 @@ from torch.nn import functional as F
 from generative.parts.rows import Order, Scale
 from training.config import check_not_negative, check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.metrics import Metrics
-from training.networks import Activation, mlp
-from training.optim import Adam, cosine
+from training.networks import Activation, LayerConfig, mlp
+from training.optim import OptimConfig
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -43,13 +44,13 @@ class Config:
     activation: Activation = "silu"  # of the hidden layers
     beta: float = 1.0  # β, weight of the KL term
     warm_up: int = 500  # updates over which β rises from 0
+    layer: LayerConfig = field(default_factory=LayerConfig)
     batch: int = 128  # rows of an update
-    lr: float = 2e-3  # Adam's learning rate, falling to zero as a cosine
-    max_norm: float = 100.0  # gradients are clipped to this norm
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(max_norm=100.0))
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        check_positive(self, "latent", "hidden", "batch", "lr", "max_norm")
+        check_positive(self, "latent", "hidden", "batch")
         check_not_negative(self, "beta", "warm_up")
 
 
@@ -92,8 +93,8 @@ class VAE(nn.Module):
         self.likelihood = cfg.likelihood
         self.latent = cfg.latent
         self.scale = Scale(columns)
-        self.encoder = mlp(columns, cfg.hidden, 2 * cfg.latent, cfg.activation)
-        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation)
+        self.encoder = mlp(columns, cfg.hidden, 2 * cfg.latent, cfg.activation, layer=cfg.layer)
+        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation, layer=cfg.layer)
         self.log_sigma = nn.Parameter(torch.zeros(columns), requires_grad=cfg.likelihood == "gaussian")
 
     def fit_scale(self, x: Float[Tensor, "B D"]) -> None:
@@ -161,11 +162,11 @@ class Learner:
         self.model.fit_scale(x)
         self.x = self.model.scaled(x)
         learned = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = Adam(learned, lr=cfg.lr)
+        self.optimizer = cfg.optim.make(learned)
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
         self.order = Order(self.generator)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def beta(self) -> float:
@@ -173,20 +174,20 @@ class Learner:
         return self.cfg.beta * min(1.0, (self.step + 1) / max(1, self.cfg.warm_up))
 
     def _update(self, x: Float[Tensor, "B D"], noise: Float[Tensor, "B Z"], beta: float) -> Metrics:
-        """One step of Adam on scaled rows."""
+        """One step on scaled rows."""
         mean, log_var = self.model.posterior(x)
         nll = self.model.nll(x, mean + (0.5 * log_var).exp() * noise)
         loss, metrics = vae_loss(nll, kl_divergence(mean, log_var), beta=beta)
-        metrics["grad/norm"] = self.optimizer.descend(loss, self.cfg.max_norm)
+        metrics["grad/norm"] = self.cfg.optim.descend(self.optimizer, loss)
         return metrics
 
 
 def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
-        learner.optimizer.lr = cfg.lr * cosine(learner.step / cfg.run.steps)
-        x = learner.x[learner.order.draw(len(learner.x), cfg.batch)]
-        noise = torch.randn(len(x), cfg.latent, generator=learner.generator, device=learner.device)
-        metrics = learner.update(x, noise, learner.beta)
+        learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
+        rows = learner.order.draw(len(learner.x), cfg.batch)
+        noise = torch.randn(len(rows), cfg.latent, generator=learner.generator, device=learner.device)
+        metrics = learner.update(learner.x[mine(rows)], mine(noise), learner.beta)
         learner.step += 1
         yield learner.step, metrics

@@ -14,7 +14,13 @@ from generative.data import load
 from training.run import RunConfig
 
 RUN = RunConfig(steps=3_000, device="cpu")
-SMALLER = {"dqn": {"warm_up": 300, "replay": 1_000}, "vae": {"batch": 500}, "autoencoder": {"batch": 500}}
+SMALLER = {
+    "qr_dqn": {"n_step": 3},
+    "sac": {"warm_up": 300, "batch": 32, "updates": 1},
+    "dqn": {"warm_up": 300, "replay": 1_000},
+    "vae": {"batch": 500},
+    "autoencoder": {"batch": 500},
+}
 
 
 def started(kind: str) -> tuple[Any, Callable[[], Iterator]]:

@@ -1,7 +1,11 @@
 """Independent random streams from one seed."""
 
+import random
+
 import numpy as np
 import torch
+
+from training.distributed import own
 
 
 def stream(seed: int, name: str) -> int:
@@ -22,3 +26,13 @@ def torch_generator(seed: int, name: str, device: torch.device | str = "cpu") ->
 def numpy_generator(seed: int, name: str) -> np.random.Generator:
     """A NumPy generator for the stream called `name`."""
     return np.random.default_rng(stream(seed, name))
+
+
+def seed_global(seed: int) -> None:
+    """Seeds the generators that are nobody's own: Python's, NumPy's and torch's, of every device.
+
+    Dropout draws from torch's, and environments of others from any of them.
+    """
+    random.seed(stream(seed, own("python")))
+    np.random.seed(stream(seed, own("numpy")) % 2**32)
+    torch.manual_seed(stream(seed, own("torch")))

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.device import generator_states, set_generator_states
+
 Tree = Any
 """Dicts, lists, tensors, arrays, numbers, strings, booleans, None."""
 
@@ -41,21 +43,22 @@ def _state(value: Any) -> Tree:
 
 def global_generators() -> dict[str, Tree]:
     """The states of Python's, NumPy's and torch's own generators, which environments may draw from."""
+    of_torch = generator_states()  # first: type checkers draw from Python's
     version, numbers, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state()
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [kind, keys, *rest],
-        "torch": torch.get_rng_state(),
+        "torch": of_torch,
     }
 
 
 def set_global_generators(state: dict[str, Tree]) -> None:
     """Puts back what `global_generators` found."""
+    set_generator_states(state["torch"])
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(tuple(state["numpy"]))
-    torch.set_rng_state(state["torch"])
 
 
 def pack(tree: Tree) -> tuple[dict[str, Tensor], Tree]:

@@ -1,10 +1,45 @@
-"""What every model of rows needs: a scale for its columns, and batches in a random order."""
+"""What every model of rows needs: their form, a scale for columns, and batches in a random order."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a model must know of rows before it has seen any; models carry it as the buffer `form`."""
+
+    columns: int
+    shape: tuple[int, ...] = ()  # (C, H, W) of a picture, (T, D) of a sequence, () of a row of a table
+    classes: int = 0  # labels are 0 .. classes − 1
+    values: tuple[tuple[float, ...], ...] = ()  # what each column may be, () if any number; none: all numbers
+
+    def pack(self) -> UInt8[Tensor, " bytes"]:
+        """The form as bytes, to be saved with the weights."""
+        return torch.frombuffer(bytearray(json.dumps(asdict(self)).encode()), dtype=torch.uint8)
+
+    @staticmethod
+    def unpack(packed: UInt8[Tensor, " bytes"]) -> "Form":
+        """The form that `pack` gave."""
+        found = json.loads(bytes(packed.cpu().numpy()))
+        values = tuple(tuple(column) for column in found["values"])
+        return Form(found["columns"], tuple(found["shape"]), found["classes"], values)
+
+
+def one_hot(y: Int[Tensor, " B"] | None, classes: int) -> Float[Tensor, "B classes"] | None:
+    """Labels as vectors; None stays None."""
+    return None if y is None else F.one_hot(y, classes).float()
+
+
+def beside(x: Float[Tensor, "*B D"], *more: Float[Tensor, "*B _"] | None) -> Float[Tensor, "*B _"]:
+    """x with more columns at its end; None adds none."""
+    there = [extra.to(x.device) for extra in more if extra is not None]
+    return torch.cat([x, *there], -1) if there else x
 
 
 class Scale(nn.Module):
@@ -25,25 +60,49 @@ class Scale(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Scale":
         return self  # `model.to(device)` leaves it where it is
 
-    def standardise(self, x: Float[Tensor, "B D"]) -> None:
-        """Mean 0 and deviation 1 on the rows of x; a column of equal values is only shifted."""
+    def standardise(self, x: Num[Tensor, "B D"]) -> None:
+        """Mean 0 and deviation 1 on the rows of x; a column of equal values is only shifted.
+
+        Missing values (NaN) are left out; a column that has no others is left as it is.
+        """
         x = x.double()
-        constant, deviation = x.amin(0) == x.amax(0), x.std(0, correction=0)
-        self.shift.copy_(torch.where(constant, x[0], x.mean(0)))
+        there = ~x.isnan()
+        count = there.sum(0).clamp(min=1)
+        low, high = x.nan_to_num(torch.inf).amin(0), x.nan_to_num(-torch.inf).amax(0)
+        mean = x.nan_to_num(0.0).sum(0) / count
+        deviation = ((x - mean).nan_to_num(0.0).square().sum(0) / count).sqrt()
+        constant = low >= high
+        self.shift.copy_(torch.where(constant & there.any(0), low, mean))
         self.scale.copy_(torch.where(constant | (deviation < 1e-150), 1.0, deviation))
 
-    def stretch(self, x: Float[Tensor, "B D"]) -> None:
+    def stretch(self, x: Num[Tensor, "B D"]) -> None:
         """0 to 1 on all of x: one shift and one scale for all columns, as brightness has."""
-        low, high = x.double().min(), x.double().max()
+        low, high = x.min().double(), x.max().double()
         self.shift.fill_(low)
         self.scale.fill_(high - low if high > low else 1.0)
 
-    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def forward(self, x: Num[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         return ((x.cpu().double() - self.shift) / self.scale).float()
 
     def back(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """The inverse of forward, in float64."""
         return x.cpu().double() * self.scale + self.shift
+
+
+class Kept:
+    """The rows to learn from, on their device: numbers scaled, bytes as they are until they are drawn."""
+
+    def __init__(self, scale: Scale, x: Num[Tensor, "rows D"], device: torch.device) -> None:
+        self.bytes = x.dtype == torch.uint8
+        self.rows = (x if self.bytes else scale(x)).to(device)
+        self.shift, self.scale = (t.to(torch.float32).to(device) for t in (scale.shift, scale.scale))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        rows = self.rows[index]
+        return (rows - self.shift) / self.scale if self.bytes else rows
 
 
 class Order:

@@ -15,6 +15,7 @@ from generative import autoencoder, registry, vae
 from generative.data import Table, load
 from training.checkpoint import save_model
 from training.errors import InputError
+from training.optim import OptimConfig
 from training.run import RunConfig
 
 SHORT = RunConfig(steps=600, evaluate_every=100, device="cpu")
@@ -37,7 +38,9 @@ def broken(normal: Table) -> np.ndarray:
 
 def config(kind: str):
     warm_up = {"warm_up": 100} if kind == "vae" else {}
-    return registry.module(kind).Config(latent=2, hidden=(16,), lr=5e-3, run=SHORT, **warm_up)
+    return registry.module(kind).Config(
+        latent=2, hidden=(16,), optim=OptimConfig(lr=5e-3), run=SHORT, **warm_up
+    )
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "vae"])

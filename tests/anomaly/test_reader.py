@@ -92,7 +92,7 @@ def test_folders_missing_and_broken_files_are_refused(tmp_path: Path, name: str)
         read(written(tmp_path, b"\x00\x01broken", name))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / name).mkdir()
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"is a folder|has no pictures"):
         read(str(tmp_path / "folder" / name))
 
 

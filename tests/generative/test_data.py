@@ -136,7 +136,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         "empty.npy": r"shape \(0, 3\)",
         "pickle.npy": "as a NumPy array",
         "missing.csv": "does not exist",
-        ".": "is a folder",
+        ".": "has no pictures",
     }.items():
         with pytest.raises(InputError, match=message):
             load(str(tmp_path / file))

@@ -9,6 +9,7 @@ from generative.data import Table
 from generative.parts.rows import Order, Scale
 from training.checkpoint import save_model
 from training.errors import InputError
+from training.optim import OptimConfig
 from training.run import RunConfig
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -106,7 +107,7 @@ def test_a_linear_vae_finds_the_noise_and_the_exact_likelihood() -> None:
     mix = torch.tensor([[2, 0, 1, 1, -1, 2, 1, -2], [0, -1, 1, 2, 1, 1, -1, 0.5]])
     rows = torch.randn(4_000, 2, generator=generator) @ mix
     rows += 0.3 * torch.randn(4_000, 8, generator=generator)
-    cfg = vae.Config(latent=2, hidden=(), warm_up=0, lr=1e-2, batch=500, run=run(2_000))
+    cfg = vae.Config(latent=2, hidden=(), warm_up=0, optim=OptimConfig(lr=1e-2), batch=500, run=run(2_000))
     learner = vae.Learner(cfg, rows)
     for _ in vae.train(cfg, learner):
         pass
