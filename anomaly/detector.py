@@ -33,7 +33,6 @@ CALIBRATE = 0.2  # of the rows
 CALIBRATE_MOST = 2_000  # rows; more would narrow the promise's spread less than they would help the models
 TRIMMED = 0.1  # of the fitted rows, the strangest, are left out when the rows are contaminated
 REFERENCES = 1_000  # normal rows kept to show beside strange ones
-NO_CELLS = "missing (NaN)"
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly import reader
+from anomaly import delimited, reader
 from anomaly.cells import Place, instants, numbers, words
 from anomaly.reader import blocks, columns_of, read
 from anomaly.schema import Survey
@@ -76,7 +76,7 @@ def test_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes) -> No
 
 
 def test_the_row_of_an_error_counts_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "BYTES", 1_000)
+    monkeypatch.setattr(delimited, "BYTES", 1_000)
     lines = [f"{i},{i}" for i in range(5_000)]
     lines[4_321] = "1"
     source = written(tmp_path, ("a,b\n" + "\n".join(lines)).encode())
