@@ -14,7 +14,14 @@ from generative.data import load
 from training.run import RunConfig
 
 RUN = RunConfig(steps=3_000, device="cpu")
-SMALLER = {"dqn": {"warm_up": 300, "replay": 1_000}, "vae": {"batch": 500}, "autoencoder": {"batch": 500}}
+SMALLER = {
+    "dqn": {"warm_up": 300, "replay": 1_000},
+    "vae": {"batch": 500},
+    "autoencoder": {"batch": 500},
+    "denoiser": {"batch": 500},
+    "gan": {"guard_every": 7},
+    "som": {"batch": 500},
+}
 
 
 def started(kind: str) -> tuple[Any, Callable[[], Iterator]]:

@@ -28,6 +28,7 @@ from training.wandb_log import WandbLog
 C = TypeVar("C")
 
 EVALUATION_EPISODES = 20
+MOST_SELECTED = 5_000  # rows that an evaluation of a model looks at
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,18 @@ def agent_work(kind: str, cfg: Any) -> Work:
 
 
 def model_work(kind: str, cfg: Any) -> Work:
-    """A new generative model and its data: 70 % of the rows to fit, 15 % to select, the rest for tests."""
-    table = data.load(cfg.data)
+    """A new generative model and its data, in disjoint parts to fit, to select and for tests."""
+    table = data.load(cfg.data, missing=getattr(cfg, "missing", False))
     fit, select, test = generative.registry.parts(table, cfg.run.seed)
     module = generative.registry.module(kind)
-    learner = module.Learner(cfg, torch.from_numpy(table.x[fit]))
-    selection = torch.from_numpy(table.x[select]).to(learner.device)
+    learner = generative.registry.new_learner(kind, cfg, table, fit)
+    selection = torch.from_numpy(table.x[select[:MOST_SELECTED]]).to(learner.device)
+    labels = None if table.y is None else torch.from_numpy(table.y[select[:MOST_SELECTED]]).to(learner.device)
     fingerprint = table.fingerprint()
 
     def evaluation() -> tuple[float, Mapping[str, float]]:
         with torch.no_grad(), evaluating(learner.model):
-            score = float(learner.model.score(selection).mean())
-            error = float(learner.model.reconstruction_error(selection).mean())
-        return -score, {"eval/score": score, "eval/reconstruction_error": error}
+            return learner.model.measure(selection, labels)
 
     def put_back(tree: Tree) -> None:
         if tree["fingerprint"] != fingerprint:
@@ -204,10 +204,14 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
         if found["kind"] != kind:
             raise InputError(f"{file} configures {found['kind']!r}, expected {kind!r}")
         return from_dict(config, found["config"], file), f"settings of {file}"
-    presets = (agents.registry.PRESETS | generative.registry.PRESETS)[kind]
-    default = config()
-    flag = "env" if hasattr(default, "env") else "data"
-    subject = peek(words, f"--{flag}") or getattr(default, flag)
+    if kind in generative.registry.MODULES:
+        source = peek(words, "--data") or config().data
+        known = Path(source).stem in generative.registry.PRESETS[kind]
+        return generative.registry.preset(
+            kind, source
+        ), "the preset of the pair" if known else "default settings"
+    presets, default = agents.registry.PRESETS[kind], config()
+    subject = peek(words, "--env") or default.env
     if subject in presets:
         return presets[subject], "the preset of the pair"
-    return replace(default, **{flag: subject}), "default settings"
+    return replace(default, env=subject), "default settings"
