@@ -46,6 +46,7 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "tanh"  # of the hidden layers
     shared: bool = True  # one network for policy and value, or one for each
+    normalise_obs: bool = False  # observations by their running mean and deviation
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Learner:
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.generator = torch_generator(cfg.run.seed, "a2c", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, advantage and value target, each (B, ...)."""
@@ -98,7 +99,7 @@ class Learner:
         rollout = self.model.play(envs, cfg.rollout, self.generator)
         self.step += envs.num_envs * cfg.rollout
         obs, action, _, advantage, target = self.model.judge(
-            rollout, gamma=cfg.gamma, lam=cfg.lam, reward_scale=cfg.reward_scale
+            rollout, rollout.reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )
         return obs, action, advantage, target
 
@@ -125,4 +126,5 @@ def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int,
         learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
         rows = learner.collect(envs)
         metrics = learner.update(*rows) if len(rows[0]) else {}  # else a rollout of resets only
+        learner.model.notice(rows[0])
         yield learner.step, metrics | envs.episodes()

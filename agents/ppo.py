@@ -9,8 +9,10 @@
 with advantages by `agents.parts.gae`, normalised to Â within a rollout.
 
 Differs from the paper: learning rate and nothing else falls linearly to zero over the run; gradients are
-clipped by norm; rewards may be scaled by a constant; values and old log-probabilities of a rollout are
-computed in one batched pass after it, not step by step.
+clipped by norm; rewards may be scaled by a constant, or by the deviation of their discounted sums, and
+observations normalised; epochs may end early when the policy has moved far; values and old
+log-probabilities of a rollout are computed in one batched pass after it, not step by step. Statistics of
+observations change between iterations only, so that every ratio starts at 1.
 
     lab train ppo --env CartPole-v1
 """
@@ -24,11 +26,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.actor_critic import ActorCritic
+from agents.parts.clipped import clipped
+from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
+from training import distributed
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
 from training.networks import Activation
+from training.normalise import normalised
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -54,12 +60,15 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
     shared: bool = True  # one network for policy and value, or one for each
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
+    kl_stop: float = 0.0  # no more epochs on a rollout when KL(π_old | π) is past this; 0: always all
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         check_positive(self, "num_envs", "rollout", "epochs", "minibatch", "lr", "clip", "max_norm")
         check_positive(self, "reward_scale", "hidden")
-        check_not_negative(self, "value_coef", "entropy_coef")
+        check_not_negative(self, "value_coef", "entropy_coef", "kl_stop")
         check_share(self, "gamma", "lam")
 
 
@@ -74,18 +83,16 @@ def ppo_loss(
     value_coef: float,
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """L_π + c_V L_V of the module docstring; advantages come normalised."""
-    ratio = (log_prob - old_log_prob).exp()
-    bound = torch.where(advantage > 0, 1 + clip, 1 - clip)
-    policy_loss = -torch.minimum(ratio * advantage, bound * advantage).mean()
+    policy_loss = clipped(log_prob, old_log_prob, advantage, clip)
     value_loss = F.mse_loss(value, value_target)
     loss = policy_loss + value_coef * value_loss
     return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}
 
 
 class Learner:
-    """Everything that learning changes: policy, optimizer, step counter, random generator."""
+    """Everything that learning changes: policy, optimizer, scale of rewards, counter, random generator."""
 
-    STATE = ("model", "optimizer", "generator", "step")
+    STATE = ("model", "optimizer", "rewards", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -94,41 +101,46 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = ActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
-        self.generator = torch_generator(cfg.run.seed, "ppo", self.device)
+        self.rewards = RewardNorm(cfg.num_envs // distributed.world(), cfg.gamma, self.device)
+        self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
         cfg = self.cfg
         rollout = self.model.play(envs, cfg.rollout, self.generator)
-        self.step += envs.num_envs * cfg.rollout
+        self.step += envs.num_envs * cfg.rollout * distributed.world()
+        reward = self.rewards.scaled(rollout) if cfg.normalise_reward else rollout.reward
         obs, action, outputs, advantage, target = self.model.judge(
-            rollout, gamma=cfg.gamma, lam=cfg.lam, reward_scale=cfg.reward_scale
+            rollout, reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )
-        if len(advantage):  # else a rollout of resets only
-            advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+        advantage = normalised(advantage)
         with torch.no_grad():
             old_log_prob = self.model.head.log_prob(outputs, action)
         return obs, action, old_log_prob, advantage, target
 
     def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
         """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch and of the policy."""
-        count = len(rows[0])
-        if not count:
+        count = int(distributed.least(len(rows[0])))
+        if not count:  # a rollout of resets only
             return {}
         minibatches = max(1, round(count / self.cfg.minibatch))
         metrics: Metrics = {}
         for _ in range(self.cfg.epochs):
             if minibatches > 1:
-                order = torch.randperm(count, generator=self.generator, device=self.device)
+                order = torch.randperm(len(rows[0]), generator=self.generator, device=self.device)
                 rows = tuple(row[order] for row in rows)
             for minibatch in zip(*(row.tensor_split(minibatches) for row in rows), strict=True):
                 metrics = self.update(*minibatch)
-        return metrics | self.compare(*rows[:3])
+            if self.cfg.kl_stop and distributed.mean(self.compare(*rows[:3])["policy/kl"]) > self.cfg.kl_stop:
+                break
+        metrics |= self.compare(*rows[:3])
+        self.model.notice(rows[0])
+        return metrics
 
     @torch.no_grad()
-    def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> Metrics:
+    def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:
         """The policy's entropy, and its divergence KL(π_old | π) estimated by mean(ρ − 1 − log ρ)."""
         outputs, _ = self.model(obs)
         log_ratio = self.model.head.log_prob(outputs, action) - old_log_prob

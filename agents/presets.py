@@ -3,7 +3,7 @@
 Each says what it reached and the command that shows it.
 """
 
-from agents import a2c, dqn, ppo
+from agents import a2c, dqn, ppo, ppo_lstm, pqn, qr_dqn, reinforce, sac
 from training.run import RunConfig
 
 PPO = {
@@ -26,12 +26,17 @@ DQN = {
     # 499.3 at the end of 5 runs, 496.5 the worst: `python -m benchmarks.returns`.
     "CartPole-v1": dqn.Config(
         env="CartPole-v1",
+        collect=64,
+        updates=16,
+        batch=256,
+        n_step=10,
         lr=4e-3,
         target_every=1,
         reward_scale=0.1,
         replay=10_000,
         epsilon_end=0.1,
         explore_steps=4_000,
+        activation="tanh",
         run=RunConfig(steps=60_000),
     ),
 }
@@ -48,4 +53,40 @@ A2C = {
         reward_scale=0.05,
         run=RunConfig(steps=200_000),
     ),
+}
+
+PQN = {
+    "CartPole-v1": pqn.Config(env="CartPole-v1", reward_scale=0.1, run=RunConfig(steps=100_000)),
+}
+
+QR_DQN = {
+    "CartPole-v1": qr_dqn.Config(
+        env="CartPole-v1",
+        collect=64,
+        updates=16,
+        batch=256,
+        n_step=10,
+        quantiles=16,
+        lr=4e-3,
+        target_every=1,
+        reward_scale=0.1,
+        replay=10_000,
+        epsilon_end=0.1,
+        explore_steps=4_000,
+        activation="tanh",
+        run=RunConfig(steps=60_000),
+    ),
+}
+
+REINFORCE = {
+    # 499.9 at the end of 5 runs, 499.7 the worst: `python -m benchmarks.returns`.
+    "CartPole-v1": reinforce.Config(env="CartPole-v1", entropy_coef=0.01, reward_scale=0.05),
+}
+
+SAC = {
+    "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
+}
+
+PPO_LSTM = {
+    "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
 }

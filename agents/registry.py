@@ -7,16 +7,45 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, presets
+from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
 
-MODULES: dict[str, ModuleType] = {"a2c": a2c, "dqn": dqn, "ppo": ppo}
-POLICIES: dict[str, Any] = {"a2c": ActorCritic, "dqn": dqn.QNetwork, "ppo": ActorCritic}
-PRESETS: dict[str, dict[str, Any]] = {"a2c": presets.A2C, "dqn": presets.DQN, "ppo": presets.PPO}
+MODULES: dict[str, ModuleType] = {
+    "a2c": a2c,
+    "dqn": dqn,
+    "ppo": ppo,
+    "ppo_lstm": ppo_lstm,
+    "pqn": pqn,
+    "qr_dqn": qr_dqn,
+    "reinforce": reinforce,
+    "sac": sac,
+}
+POLICIES: dict[str, Any] = {
+    "a2c": ActorCritic,
+    "dqn": dqn.QNetwork,
+    "ppo": ActorCritic,
+    "ppo_lstm": ppo_lstm.RecurrentActorCritic,
+    "pqn": pqn.QNetwork,
+    "qr_dqn": qr_dqn.QuantileNetwork,
+    "reinforce": ActorCritic,
+    "sac": sac.Actor,
+    "sb3": sb3.Policy,
+}
+ENGINES: dict[str, ModuleType] = {"sb3": sb3}  # they learn, but their runs cannot be resumed
+PRESETS: dict[str, dict[str, Any]] = {
+    "a2c": presets.A2C,
+    "dqn": presets.DQN,
+    "ppo": presets.PPO,
+    "ppo_lstm": presets.PPO_LSTM,
+    "pqn": presets.PQN,
+    "qr_dqn": presets.QR_DQN,
+    "reinforce": presets.REINFORCE,
+    "sac": presets.SAC,
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,11 @@ class Agent:
     policy: Any
     spaces: Spaces
     step: int
+
+    @property
+    def model(self) -> Any:
+        """The policy, by the name that learners give it: an agent can be saved like one."""
+        return self.policy
 
 
 def save(folder: Path, kind: str, learner: Any) -> None:
@@ -47,7 +81,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Agent:
     kind = description.get("kind")
     if kind not in POLICIES:
         raise InputError(f"{folder} holds a {kind!r}, expected an agent: {', '.join(POLICIES)}")
-    cfg = from_dict(MODULES[kind].Config, description["config"], f"{folder}/model.json")
+    cfg = from_dict((MODULES | ENGINES)[kind].Config, description["config"], f"{folder}/model.json")
     spaces = from_dict(Spaces, description["spaces"], f"{folder}/model.json")
     policy = POLICIES[kind](cfg, spaces).to(device)
     try:

@@ -5,9 +5,10 @@ Every run is the same race. About every 2,048 environment steps the greedy polic
 while environments, networks and optimizers are built. Imports are done before, `torch._dynamo` among them,
 which the first optimizer of a process would import. Rows take turns seed by seed, on one thread.
 
-Stable-Baselines3 has the settings its authors tuned for CartPole-v1 (RL Baselines3 Zoo, hyperparams/ppo.yml).
-With these, ours still differs in two things: ε stays where theirs falls to zero, and the first weights have
-the gain 5/3 of tanh where theirs have √2, which learns more slowly.
+Stable-Baselines3 has the settings its authors tuned for CartPole-v1 (RL Baselines3 Zoo, hyperparams/*.yml).
+With PPO's, ours still differs in two things: ε stays where theirs falls to zero, and the first weights have
+the gain 5/3 of tanh where theirs have √2, which learns more slowly. PQN has no peer there: beside it runs
+their DQN.
 
     taskset -c 0 python -m benchmarks.agents --algo ppo
 """
@@ -15,12 +16,13 @@ the gain 5/3 of tanh where theirs have √2, which learns more slowly.
 import gc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from json import dumps
 from math import inf
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import Literal
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -29,12 +31,13 @@ import torch._dynamo
 import tyro
 from rich.console import Console
 from rich.table import Table
-from stable_baselines3 import PPO
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from agents import ppo
-from agents.presets import PPO as PRESETS
+from agents.registry import MODULES, PRESETS
 from envs import make
 from training.seeds import stream
 
@@ -113,17 +116,17 @@ def mean_return(policy: GreedyPolicy, episodes: int, seed: int) -> float:
     return float(returns.mean())
 
 
-def ours(cfg: ppo.Config, seed: int) -> Result:
-    """A run of our PPO."""
+def ours(kind: str, cfg: Any, seed: int) -> Result:
+    """A run of our algorithm called `kind`."""
     race = Race(seed)
-    cfg = replace(cfg, run=replace(cfg.run, seed=seed, steps=BUDGET, device="cpu"))
+    cfg = replace(cfg, run=replace(cfg.run, seed=seed, device="cpu"))
     envs = make(cfg.env, cfg.num_envs, stream(seed, "envs"))
-    learner = ppo.Learner(cfg, envs.spaces)
+    learner = MODULES[kind].Learner(cfg, envs.spaces)
 
     def policy(obs: np.ndarray) -> np.ndarray:
         return learner.model.act(torch.from_numpy(obs)).numpy()
 
-    for step, _ in ppo.train(cfg, learner, envs):
+    for step, _ in MODULES[kind].train(cfg, learner, envs):
         if race.finished(step, policy):
             break
     return race.result()
@@ -150,10 +153,16 @@ class _Referee(BaseCallback):
             self._race.finished(self.num_timesteps, self._policy)
 
 
-def peer(seed: int) -> Result:
-    """A run of Stable-Baselines3's PPO."""
+def peer(make_model: Callable[[int], BaseAlgorithm], seed: int) -> Result:
+    """A run of Stable-Baselines3's."""
     race = Race(seed)
-    model = PPO(
+    make_model(seed).learn(BUDGET, callback=_Referee(race))
+    return race.result()
+
+
+def their_ppo(seed: int) -> PPO:
+    """Stable-Baselines3's PPO with its zoo's settings."""
+    return PPO(
         "MlpPolicy",
         make_vec_env(ENV, n_envs=8, seed=seed),
         n_steps=32,
@@ -167,8 +176,32 @@ def peer(seed: int) -> Result:
         seed=seed,
         device="cpu",
     )
-    model.learn(BUDGET, callback=_Referee(race))
-    return race.result()
+
+
+def their_a2c(seed: int) -> A2C:
+    """Stable-Baselines3's A2C with its zoo's settings."""
+    return A2C("MlpPolicy", make_vec_env(ENV, n_envs=8, seed=seed), ent_coef=0.0, seed=seed, device="cpu")
+
+
+def their_dqn(seed: int) -> DQN:
+    """Stable-Baselines3's DQN with its zoo's settings."""
+    return DQN(
+        "MlpPolicy",
+        make_vec_env(ENV, seed=seed),
+        learning_rate=2.3e-3,
+        batch_size=64,
+        buffer_size=100_000,
+        learning_starts=1_000,
+        gamma=0.99,
+        target_update_interval=10,
+        train_freq=256,
+        gradient_steps=128,
+        exploration_fraction=0.16 * 50_000 / BUDGET,  # the zoo trains for 50,000 steps
+        exploration_final_eps=0.04,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=seed,
+        device="cpu",
+    )
 
 
 ZOO = ppo.Config(
@@ -183,12 +216,24 @@ ZOO = ppo.Config(
     activation="tanh",
     shared=False,
 )
+
+
+def preset(kind: str) -> Callable[[int], Result]:
+    """Runs of our preset for as long as the budget lets them."""
+    cfg = PRESETS[kind][ENV]
+    return partial(ours, kind, replace(cfg, run=replace(cfg.run, steps=min(cfg.run.steps, BUDGET))))
+
+
+PEER = "Stable-Baselines3"
 ROWS: dict[str, dict[str, Callable[[int], Result]]] = {
     "ppo": {
-        "ours, preset": lambda seed: ours(PRESETS[ENV], seed),
-        "ours, SB3's settings but clip and first weights": lambda seed: ours(ZOO, seed),
-        "Stable-Baselines3": peer,
-    }
+        "ours, preset": preset("ppo"),
+        "ours, SB3's settings but clip and first weights": partial(ours, "ppo", ZOO),
+        PEER: partial(peer, their_ppo),
+    },
+    "a2c": {"ours, preset": preset("a2c"), PEER: partial(peer, their_a2c)},
+    "dqn": {"ours, preset": preset("dqn"), PEER: partial(peer, their_dqn)},
+    "pqn": {"ours, preset": preset("pqn"), PEER + ", DQN": partial(peer, their_dqn)},
 }
 
 
@@ -215,11 +260,11 @@ def show(results: dict[str, list[Result]]) -> Table:
     return table
 
 
-def main(algo: Literal["ppo"] = "ppo", seeds: int = 5, json: Path | None = None) -> None:
+def main(algo: str = "ppo", seeds: int = 5, json: Path | None = None) -> None:
     """Runs every row with seeds 0, 1, ... and prints the table.
 
     Args:
-        algo: whose table.
+        algo: whose table, one of {', '.join(ROWS)}.
         seeds: runs of each row.
         json: a file for the single results.
     """

@@ -16,7 +16,7 @@ import torch
 
 from agents import registry
 from agents.evaluation import evaluate, interval
-from lab.commands.train import learn
+from lab.learning import learn
 
 EPISODES = 100
 

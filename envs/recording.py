@@ -11,7 +11,7 @@ The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from training.checkpoint import writing
 from training.errors import InputError
 
 Act = Callable[[Tensor], Tensor]
-"""Observations (N, O) to actions (N,) or (N, A)."""
+"""Observations (N, O) to actions (N,) or (N, A). One that remembers has a method `begin`, which is called
+before the first observations of episodes."""
 
 ROW = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault")  # one value a step
 
@@ -62,6 +63,15 @@ class Episodes:
     def starts(self) -> np.ndarray:
         """The row at which each episode starts (E,)."""
         return np.cumsum(self.length) - self.length
+
+    def part(self, which: np.ndarray) -> "Episodes":
+        """Some of the episodes, by number."""
+        rows = [
+            np.arange(start, start + length) for start, length in zip(self.starts, self.length, strict=True)
+        ]
+        at = np.concatenate([np.zeros(0, int), *(rows[i] for i in which)])
+        cut = {name: getattr(self, name)[at] for name in ROW}
+        return replace(self, **cut, length=self.length[which], seed=self.seed[which])
 
     def by_time(self, values: np.ndarray) -> np.ndarray:
         """One number a row (rows,) as (E, T), T being the longest episode; NaN after an episode's end."""
@@ -152,6 +162,7 @@ def record(
     obs = obs.astype(np.float32)
     played: list[list[tuple]] = [[] for _ in envs]
     live = list(range(len(envs)))
+    getattr(act, "begin", lambda: None)()
     while live:
         action = spaces.to_env(act(torch.from_numpy(obs).to(device)).cpu().numpy())
         seen, obs = obs, obs.copy()
@@ -206,6 +217,7 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)
     frames, ended = [], False
+    getattr(act, "begin", lambda: None)()
     for step in range(max(steps) + 1):
         if step in steps:
             frames.append(np.asarray(one.render()))

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.masks import MaskedBox
 from training.errors import InputError
 
 
@@ -13,8 +14,9 @@ from training.errors import InputError
 class Spaces:
     """Sizes of observation and action.
 
-    Discrete actions are 0 .. n-1. Continuous ones are given in [-1, 1], which `to_env` maps onto the bounds
-    of the action space; what lies outside is clipped. A space without finite bounds is taken as it is.
+    Discrete actions are 0 .. n-1, several at once a row of such numbers. Continuous ones are given in
+    [-1, 1], which `to_env` maps onto the bounds of the action space; what lies outside is clipped. A space
+    without finite bounds is taken as it is.
     """
 
     obs: int  # numbers in an observation
@@ -22,6 +24,8 @@ class Spaces:
     start: int = 0  # what the environment calls the first discrete action
     low: tuple[float, ...] = ()  # lower bounds of continuous actions
     high: tuple[float, ...] = ()  # upper bounds of continuous actions
+    choices: tuple[int, ...] = ()  # of an action of several discrete numbers: how many each may take
+    masked: bool = False  # the last numbers of an observation say which choices are allowed
 
     @staticmethod
     def of(obs: gym.Space, action: gym.Space, name: str) -> "Spaces":
@@ -29,26 +33,32 @@ class Spaces:
 
         Raises:
             InputError: for observations that are not a row of numbers, and for actions that are neither
-                discrete nor a row of numbers.
+                discrete, one or several, nor a row of numbers.
         """
         if not (isinstance(obs, spaces.Box) and len(obs.shape) == 1):
             raise InputError(f"{name} has observations {obs}, expected a Box with one axis")
-        size = obs.shape[0]
+        size, masked = obs.shape[0], isinstance(obs, MaskedBox)
         if isinstance(action, spaces.Discrete):
-            return Spaces(size, discrete=int(action.n), start=int(action.start))
+            return Spaces(size, discrete=int(action.n), start=int(action.start), masked=masked)
+        if isinstance(action, spaces.MultiDiscrete) and action.nvec.ndim == 1 and not action.start.any():
+            return Spaces(size, choices=tuple(map(int, action.nvec)), masked=masked)
         if isinstance(action, spaces.Box) and len(action.shape) == 1:
             return Spaces(size, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
-        raise InputError(f"{name} has actions {action}, expected Discrete or a Box with one axis")
+        raise InputError(
+            f"{name} has actions {action}, expected Discrete, MultiDiscrete or a Box with one axis"
+        )
 
     @property
     def actions(self) -> int:
         """How many numbers a policy says about an action: one for each choice or each axis."""
-        return self.discrete or len(self.low)
+        return self.discrete or sum(self.choices) or len(self.low)
 
     def to_env(self, action: np.ndarray) -> np.ndarray:
         """Actions (N,) or (N, A) of an agent as the environment wants them."""
         if self.discrete:
             return action + self.start if self.start else action
+        if self.choices:
+            return action
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             return action

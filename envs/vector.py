@@ -19,6 +19,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
+from envs.masks import MaskedEnv, masked
 from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.transition import Transition
@@ -175,7 +176,8 @@ def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorE
 
 
 def make_one(env: str, **options: Any) -> gym.Env:
-    """One environment called `env`, its observations flattened to one axis by Gymnasium's `flatten`.
+    """One environment called `env`, its observations flattened to one axis by Gymnasium's `flatten`, with the
+    mask of allowed actions after them where it has one.
 
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make, and for images.
@@ -189,7 +191,8 @@ def make_one(env: str, **options: Any) -> gym.Env:
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 3:
         raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-    return made if flat else gym.wrappers.FlattenObservation(made)
+    row = made if flat else gym.wrappers.FlattenObservation(made)
+    return MaskedEnv(row) if masked(env) else row
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:

@@ -19,6 +19,7 @@ from generative.parts.networks import Network, Plan, decoder, encoder
 from generative.parts.rows import Form, Kept, Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig
 from training.optim import OptimConfig
@@ -133,7 +134,7 @@ class Learner:
         self.optimizer = cfg.optim.make(self.model.parameters())
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
         """One step on scaled rows."""
@@ -146,6 +147,7 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     """Updates on random batches; yields after every one."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
-        metrics = learner.update(learner.x[learner.order.draw(len(learner.x), cfg.batch)])
+        rows = learner.order.draw(len(learner.x), cfg.batch)
+        metrics = learner.update(learner.x[mine(rows)])
         learner.step += 1
         yield learner.step, metrics

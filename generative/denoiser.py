@@ -148,7 +148,7 @@ class Learner:
         self.order = Order(torch_generator(cfg.run.seed, "denoiser", self.device))
         self.generator = torch_generator(cfg.run.seed, "noise", self.device)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def _update(
         self, x: Float[Tensor, "B D"], noise: Float[Tensor, "B D"], share: Float[Tensor, " B"]

@@ -68,6 +68,10 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=5_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
+        if self.run.precision in ("bf16", "fp16"):
+            raise InputError(
+                f"precision is {self.run.precision}, expected fp32 or tf32: penalties need their digits"
+            )
         sizes = ("latent", "hidden", "width", "batch", "lr", "critic_steps", "r1_every")
         check_positive(self, *sizes)
         check_not_negative(self, "r1", "penalty", "guard_every")

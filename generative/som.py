@@ -41,6 +41,10 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=2_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
+        if self.run.precision in ("bf16", "fp16"):
+            raise InputError(
+                f"precision is {self.run.precision}, expected fp32 or tf32: distances need their digits"
+            )
         check_positive(self, "height", "width", "radius", "last_radius", "rate", "last_rate", "batch")
         if self.height * self.width < 2 or max(self.rate, self.last_rate) > 1:
             raise InputError(

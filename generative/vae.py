@@ -41,6 +41,7 @@ from generative.parts.networks import Network, Plan, decoder, encoder
 from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot
 from training.config import check_not_negative, check_positive
 from training.device import fast, pick
+from training.distributed import mine
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig, evaluating
@@ -268,7 +269,7 @@ class Learner:
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
         self.order = Order(self.generator)
         self.step = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def beta(self) -> float:
@@ -304,9 +305,10 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
         learner.optimizer.lr = cfg.optim.lr_at(learner.step / cfg.run.steps)
         index = learner.order.draw(len(learner.x), cfg.batch)
         x = learner.model.drawn(learner.x[index], learner.generator)
-        y = None if learner.y is None else learner.y[index]
-        noise = torch.randn(*k, len(x), cfg.latent, generator=learner.generator, device=learner.device)
-        metrics = learner.update(x, y, noise, learner.beta)
+        y = None if learner.y is None else mine(learner.y[index])
+        noise = torch.randn(len(x), *k, cfg.latent, generator=learner.generator, device=learner.device)
+        noise = mine(noise).movedim(0, -2)  # rows first while processes share them, samples first after
+        metrics = learner.update(mine(x), y, noise, learner.beta)
         learner.step += 1
         yield learner.step, metrics
     if learner.step >= cfg.warm_up:

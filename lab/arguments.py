@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import tyro
@@ -34,7 +35,7 @@ def parse(cls: Any, words: list[str], prog: str, about: str, default: Any = None
 def peek(words: list[str], flag: str) -> str | None:
     """The last value of `flag` before the words are parsed, for defaults that depend on it."""
     found = None
-    for word, after in zip(words, [*words[1:], None], strict=True):
+    for word, after in pairwise([*words, ""]):
         if word == flag:
             found = after
         elif word.startswith(flag + "="):

@@ -32,6 +32,7 @@ class Probe(gym.Env):
             "chosen": lambda: 1.0 if action == 1 else -1.0,  # the best action is 1
             "matched": lambda: 1.0 if 2 * action - 1 == seen else -1.0,  # the best action is what is seen
             "near": lambda: -float((action[0] - 0.5) ** 2),  # the best action is 0.5
+            "gamble": lambda: float(self.np_random.choice([-1.0, 1.0])),  # V = 0, returns are -1 or 1
             "endless": lambda: 1.0,  # V = 1 / (1 − γ), whenever somebody stops looking
         }
         reward = rewards[self.kind]()
@@ -42,7 +43,7 @@ class Probe(gym.Env):
         return np.array([self.sign if self.kind != "delayed" else float(self.steps)], np.float32)
 
 
-for _kind in ("constant", "observed", "delayed", "chosen", "matched"):
+for _kind in ("constant", "observed", "delayed", "chosen", "matched", "gamble"):
     gym.register(f"probe/{_kind}-v0", Probe, kwargs={"kind": _kind})
 gym.register("probe/near-v0", Probe, kwargs={"kind": "near", "continuous": True})
 gym.register("probe/endless-v0", Probe, kwargs={"kind": "endless"}, max_episode_steps=3)
@@ -72,3 +73,63 @@ class Counter(gym.Env):
 
 
 gym.register("probe/counter-v0", Counter)
+
+
+class Pair(gym.Env):
+    """Two discrete numbers to give; (1, 2) is paid best."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple:
+        assert action.shape == (2,)
+        return np.ones(1, np.float32), float(action[0] + action[1]), True, False, {}
+
+
+class Masked(gym.Env):
+    """Three actions, the higher the better paid; the highest is never allowed, the others are in turn."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.low = bool(self.np_random.random() < 0.5)
+        return self._see()
+
+    def step(self, action: int) -> tuple:
+        assert self.mask[action], f"{action} is forbidden"
+        obs, info = self._see()
+        return obs, float(action), True, False, info
+
+    def _see(self) -> tuple:
+        self.mask = np.array([1, not self.low, 0], np.int8)
+        return np.ones(1, np.float32), {"action_mask": self.mask}
+
+
+gym.register("probe/pair-v0", Pair)
+gym.register("probe/masked-v0", Masked)
+
+
+class Recall(gym.Env):
+    """Shows a sign once; the action two steps later must match it."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.steps, self.sign = 0, float(self.np_random.choice([-1.0, 1.0]))
+        return np.array([self.sign], np.float32), {}
+
+    def step(self, action: int) -> tuple:
+        self.steps += 1
+        ended = self.steps == 3
+        return np.zeros(1, np.float32), float(ended and 2 * action - 1 == self.sign), ended, False, {}
+
+
+gym.register("probe/recall-v0", Recall)

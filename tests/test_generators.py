@@ -15,6 +15,8 @@ from training.run import RunConfig
 
 RUN = RunConfig(steps=3_000, device="cpu")
 SMALLER = {
+    "qr_dqn": {"n_step": 3},
+    "sac": {"warm_up": 300, "batch": 32, "updates": 1},
     "dqn": {"warm_up": 300, "replay": 1_000},
     "vae": {"batch": 500},
     "autoencoder": {"batch": 500},

@@ -10,6 +10,7 @@ a large replay is never in memory twice.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -147,6 +148,14 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     raise AssertionError("unreachable")
 
 
+def copy_model(folder: Path, to: Path) -> None:
+    """Puts a copy of a model folder in the place of `to`."""
+    found = checked(folder, "weights.safetensors", "model.json")
+    with replacing(to) as new:
+        for name in ("weights.safetensors", "model.json"):
+            shutil.copyfile(found / name, new / name)
+
+
 def save_checkpoint(run: Path, step: int, tree: Tree) -> None:
     """Writes `resume/step_N` of a run, then removes all but the last two."""
     tensors, rest = pack(tree)
@@ -157,9 +166,14 @@ def save_checkpoint(run: Path, step: int, tree: Tree) -> None:
         shutil.rmtree(old)
 
 
-def load_checkpoint(run: Path) -> Tree:
-    """The tree of the last whole checkpoint of a run; None when it has none. Damaged ones are told of."""
+def load_checkpoint(run: Path, at_most: float = math.inf) -> Tree:
+    """The tree of the last whole checkpoint of a run, up to the step `at_most`; None when it has none.
+
+    Damaged ones are told of by a warning.
+    """
     for folder in reversed(_checkpoints(run)):
+        if int(folder.name[5:]) > at_most:
+            continue
         try:
             found = checked(folder, "state.safetensors", "state.json")
             return unpack(read_tensors(found / "state.safetensors"), _read_json(found / "state.json"))

@@ -1,6 +1,8 @@
 """Where tensors live and how functions of tensors are run: the only file that knows device names."""
 
+import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 from training.errors import InputError
 
 Mode = Literal["eager", "compile"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,6 +19,8 @@ R = TypeVar("R")
 
 def pick(name: str = "auto") -> torch.device:
     """The device called `name`; `auto` takes a CUDA GPU, then Apple's, then the CPU.
+
+    Of several processes on one machine each takes a GPU of its own.
 
     Raises:
         InputError: for a name torch does not know and for a device this machine does not have.
@@ -26,11 +31,18 @@ def pick(name: str = "auto") -> torch.device:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("cpu, cuda and mps are supported")
+        if name == "cuda" and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device is {name!r}, expected one this machine has ({reason})") from None
     return device
+
+
+def collectives() -> str:
+    """The library by which processes exchange tensors here: NCCL between GPUs, else gloo."""
+    return "nccl" if pick("auto").type == "cuda" else "gloo"
 
 
 def generator_states() -> list[Tensor]:
@@ -46,10 +58,28 @@ def set_generator_states(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state_all(states[1:])
 
 
-def fast(function: Callable[P, R], mode: Mode) -> Callable[P, R]:
-    """`function` as it is, or compiled.
+def fast(function: Callable[P, R], mode: Mode, precision: Precision = "fp32") -> Callable[P, R]:
+    """A function of tensors as it is, or compiled; in bf16 or fp16 its matrix products are of that kind.
 
     Functions are compiled and modules never: `torch.compile(module)` renames every weight in its state.
-    Compiling costs 6-12 s when nothing is cached, so short runs stay eager.
+    Compiling costs 6-12 s when nothing is cached, so short runs stay eager. Weights, optimizer and losses
+    stay in fp32 at every precision; tf32 is a switch of the whole process, `set_matmuls`.
     """
+    if precision in ("bf16", "fp16"):
+        function = _autocast(function, torch.bfloat16 if precision == "bf16" else torch.float16)
     return torch.compile(function) if mode == "compile" else function
+
+
+def _autocast(function: Callable[P, R], dtype: torch.dtype) -> Callable[P, R]:
+    @wraps(function)
+    def cast(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        with torch.autocast(device, dtype):
+            return function(*args, **kwargs)
+
+    return cast
+
+
+def set_matmuls(precision: Precision) -> None:
+    """Lets GPUs round the factors of fp32 products to ten bits, if the precision is tf32."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.checkpoint import save_checkpoint
+from training import distributed
+from training.checkpoint import copy_model, load_checkpoint, save_checkpoint
 from training.errors import DivergenceError
 from training.folder import RunFolder
 from training.metrics import Meter, Metrics
@@ -30,6 +32,7 @@ Evaluate = Callable[[], tuple[float, Mapping[str, float]]]
 """Gives a score, higher is better, and metrics."""
 
 LEAST_BETWEEN_S = 5.0  # evaluations bring a checkpoint with them, unless the last is younger than this
+ROLL_BACKS = 3  # weights that diverge this often have a cause that does not go away
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,19 @@ class Driver:
     """Runs an algorithm's generator in a run folder.
 
     `save` writes what was learned to a folder: `model/` holds the last, `best/` the best evaluated. `state`
-    gives all that the learner and its environments remember; without it there are no checkpoints.
+    gives all that the learner and its environments remember; without it there are no checkpoints. `diagnose`
+    tells about the last update, at every row that falls on one; `roll_back` takes the weights out of what
+    `state` gave.
+
+    Of several processes that learn together each has a driver and a folder; the first one evaluates.
     """
 
     STATE = (
         "step",
         "score",
         "best",
+        "stale",
+        "rolled_back",
         "evaluated_at",
         "evaluating",
         "elapsed",
@@ -71,16 +80,20 @@ class Driver:
         save: Callable[[Path], None],
         evaluate: Evaluate | None = None,
         state: Callable[[], Tree] | None = None,
+        diagnose: Callable[[], Mapping[str, float]] | None = None,
+        roll_back: Callable[[Tree], None] | None = None,
         log: WandbLog | None = None,
     ) -> None:
         self.cfg, self.folder = cfg, folder
         self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
+        self.diagnose, self.roll_back = diagnose, roll_back
         self.meter = Meter()
         self.rows, self.evaluations = Every(cfg.log_every), Every(cfg.evaluate_every)
         self.step, self.evaluated_at, self.elapsed = 0, 0, 0.0
         self.evaluating = self.finished = False
         self.score: float | None = None
         self.best: float | None = None
+        self.stale = self.rolled_back = 0  # evaluations since the best; how often weights were taken back
 
     def run(self, updates: Iterator[tuple[int, Metrics]]) -> Outcome:
         """Runs `updates` to their end, to `cfg.stop_at`, or to the first SIGINT or SIGTERM."""
@@ -89,31 +102,33 @@ class Driver:
         with _Signals() as signals, _progress(self.cfg.steps) as bar:
             if self.evaluating:  # a signal cut this evaluation short
                 self._evaluate(signals)
-            if self._reached() or signals.received is not None:
+            ended = signals.agreed()
+            if self._reached() or ended is not None:
                 updates = iter(())
             for self.step, metrics in updates:
                 now = time.perf_counter()
                 self.elapsed = before + now - started
                 self.meter.add(metrics)
                 if self.rows.due(self.step):
-                    self._write_row()
+                    self._write_row(learned="grad/norm" in metrics)
                 if self.evaluations.due(self.step):
                     self._evaluate(signals)
-                if self._reached() or signals.received is not None:
+                ended = signals.agreed()
+                if self._reached() or ended is not None:
                     break
-                patience = LEAST_BETWEEN_S if self.evaluated_at == self.step else self.cfg.save_every_s
-                if now - saved > patience:
+                age = LEAST_BETWEEN_S if self.evaluated_at == self.step else self.cfg.save_every_s
+                if distributed.first([now - saved > age])[0]:
                     self._keep()
                     saved = now
                 bar(self.step, self.score)
-            if signals.received is None and self.evaluated_at != self.step:
+            if ended is None and self.evaluated_at != self.step:
                 self._evaluate(signals)
-            self.finished = signals.received is None
+                ended = signals.agreed()
+            self.finished = ended is None
             if self.finished and self.meter:
                 self._write_row()
             self.elapsed = before + time.perf_counter() - started
             self._keep()
-        ended = None if self.finished else signals.received
         return Outcome(self.step, self.elapsed, self.score, self.best, ended)
 
     def state_dict(self) -> dict[str, Tree]:
@@ -130,18 +145,36 @@ class Driver:
         restore(self, {name: state[name] for name in self.STATE})
 
     def _reached(self) -> bool:
+        if self.cfg.patience and self.stale >= self.cfg.patience:
+            return True
         return self.cfg.stop_at is not None and self.score is not None and self.score >= self.cfg.stop_at
 
-    def _write_row(self) -> None:
+    def _write_row(self, learned: bool = False) -> None:
+        """Writes what was gathered; `learned` says whether the last yield had an update to tell about."""
         row = self.meter.row()
+        wrong = [name for name, value in row.items() if not math.isfinite(value)]
+        if learned and self.diagnose is not None:
+            row |= self.diagnose()
         times = {"time/elapsed_s": self.elapsed, "time/steps_per_s": self.step / self.elapsed}
         self._write(row | times)
-        wrong = [name for name, value in row.items() if not math.isfinite(value)]
-        if wrong and self.cfg.if_nan == "stop":
+        if distributed.most(len(wrong)) and self.cfg.if_nan != "skip":
+            self._diverged(wrong[0] if wrong else "a metric of another process")
+
+    def _diverged(self, name: str) -> None:
+        """Takes the weights of the last checkpoint back, or stops the run."""
+        found = f"{name} is not finite in the row of step {self.step:,}"
+        if self.cfg.if_nan == "stop":
             raise DivergenceError(
-                f"{wrong[0]} is not finite in the row of step {self.step:,}: the run stops, and its last"
-                " checkpoint stays; `--if-nan skip` leaves such updates out"
+                f"{found}: the run stops, and its last checkpoint stays; `--if-nan skip` leaves such"
+                " updates out, `--if-nan roll-back` returns to the weights of the last checkpoint"
             )
+        tree = load_checkpoint(self.folder.path)
+        if tree is None or self.roll_back is None or self.rolled_back == ROLL_BACKS:
+            why = "there is no checkpoint yet" if tree is None else f"{ROLL_BACKS} times did not help"
+            raise DivergenceError(f"{found}, and weights cannot be rolled back: {why}")
+        self.roll_back(tree["run"])
+        self.rolled_back += 1
+        warnings.warn(f"{found}: back to the weights of step {tree['driver']['step']:,}", stacklevel=2)
 
     def _write(self, row: Mapping[str, float]) -> None:
         self.folder.write(self.step, row)
@@ -154,22 +187,38 @@ class Driver:
             return
         self.evaluating = True
         before = global_generators()
+        score, done = math.nan, False
+        found: Mapping[str, float] = {}
         try:
-            with signals.raised():
-                self.score, found = self.evaluate()
+            if distributed.rank() == 0:
+                with signals.raised():
+                    score, found = self.evaluate()
+                done = True
         except _Interrupted:
-            return
+            pass
         finally:
             set_global_generators(before)  # environments that draw from them learn nothing of evaluations
-        self.evaluating, self.evaluated_at = False, self.step
-        self._write(found)
-        if not math.isnan(self.score) and (self.best is None or self.score > self.best):
-            self.best = self.score
+        score, whole = distributed.first([score, done])
+        if not whole:
+            return
+        self.evaluating, self.evaluated_at, self.score = False, self.step, score
+        if found:
+            self._write(found)
+        self.stale += 1
+        if not math.isnan(score) and (self.best is None or score > self.best):
+            self.best, self.stale = score, 0
             self.save(self.folder.path / "best")
 
     def _keep(self) -> None:
-        """Writes the model, and a checkpoint from which the run goes on."""
-        self.save(self.folder.path / "model")
+        """Writes the model, and a checkpoint from which the run goes on; never those that have diverged."""
+        diverged = self.cfg.if_nan != "skip" and not self.meter.finite()
+        if distributed.most(diverged):
+            return
+        best = self.folder.path / "best"
+        if self.finished and self.cfg.patience and best.exists():
+            copy_model(best, self.folder.path / "model")
+        else:
+            self.save(self.folder.path / "model")
         if self.state is not None:
             tree = {"run": self.state(), "driver": self.state_dict(), "generators": global_generators()}
             save_checkpoint(self.folder.path, self.step, tree)
@@ -228,9 +277,15 @@ class _Signals:
         finally:
             self._raising = False
 
+    def agreed(self) -> int | None:
+        """The signal that any of the processes that learn together has received."""
+        return int(distributed.most(self.received or 0)) or None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:  # the second one means now
-            raise KeyboardInterrupt
+        if self.received is not None:
+            if distributed.world() > 1:  # torchrun passes on what a terminal has sent already
+                return
+            raise KeyboardInterrupt  # the second one means now
         self.received = number
         if self._raising:
             raise _Interrupted

@@ -26,6 +26,10 @@ class Meter:
         for name, value in metrics.items():
             self._seen[name].append(value)
 
+    def finite(self) -> bool:
+        """Whether all that was seen since the last row is finite."""
+        return all(bool(torch.isfinite(_flat(values)).all()) for values in self._seen.values())
+
     def state_dict(self) -> dict[str, Tensor]:
         """All observations since the last row."""
         return {name: _flat(values).cpu() for name, values in self._seen.items()}

@@ -53,6 +53,8 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
 }
 
+ACTIVATIONS = (*_LAYERS.values(), nn.LeakyReLU)
+
 _GAINS = {
     "relu": math.sqrt(2.0),
     "leaky_relu": math.sqrt(2.0 / (1.0 + LEAK**2)),

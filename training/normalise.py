@@ -4,7 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from training import distributed
+
 LIMIT = 10.0  # normalised numbers are clipped to ±this: an early deviation may be far too small
+
+
+def normalised(x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Numbers of mean 0 and deviation 1, over all processes that learn together."""
+    count = distributed.total(torch.tensor(float(len(x)), device=x.device))
+    away = x - distributed.total(x.sum()) / count
+    deviation = (distributed.total(away.square().sum()) / count).sqrt()
+    return away / (deviation + 1e-8)
 
 
 class RunningNorm(nn.Module):
@@ -36,9 +46,9 @@ class RunningNorm(nn.Module):
         """Takes rows into the statistics."""
         rows = x.reshape(-1, x.shape[-1]).to(self.mean)
         finite = rows.isfinite().all(-1, keepdim=True)
-        rows, count = torch.where(finite, rows, 0.0), finite.sum()
-        mean = rows.sum(0) / count.clamp(min=1)
-        square = ((rows - mean) * finite).square().sum(0)
+        rows, count = torch.where(finite, rows, 0.0), distributed.total(finite.sum())
+        mean = distributed.total(rows.sum(0)) / count.clamp(min=1)
+        square = distributed.total(((rows - mean) * finite).square().sum(0))
         total = (self.count + count).clamp(min=1)
         away = mean - self.mean
         self.square += square + away.square() * self.count * count / total

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from training import distributed
 from training.config import check_not_negative, check_positive, check_share
 from training.state import capture, restore
 
@@ -27,7 +28,8 @@ CALM = 2_000  # finite steps after which the loss scale of fp16 is doubled (Mici
 class Descent:
     """One step after another down a loss; a subclass says which way: θ ← θ (1 − lr λ) − lr `_way(g)`.
 
-    The parameters become views of `flat`: their values may be set in place, their storage may not be
+    Gradients are averaged over all processes that learn together, so that all take the same step. The
+    parameters become views of `flat`: their values may be set in place, their storage may not be
     replaced (move the model to its device before). `grad` is the last gradient, not yet clipped, and `change`
     the last step of the weights: diagnostics read them.
     """
@@ -73,6 +75,7 @@ class Descent:
         grad = torch.cat([part.flatten() for part in torch.autograd.grad(scaled, self.parameters)])
         if self.loss_scale is not None:
             grad = grad / self.loss_scale
+        grad = distributed.mean(grad)
         self.grad = grad.add_(self.flat.sign(), alpha=self.l1) if self.l1 else grad
         return self.grad
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.config import check_not_negative, check_positive
-from training.device import Mode
+from training.device import Mode, Precision
 from training.errors import InputError
 
 
@@ -17,11 +17,15 @@ class RunConfig:
     seed: int = 0  # of everything random in the run
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     mode: Mode = "eager"  # how updates are run; compiling costs 6-12 s at the start
+    precision: Precision = "fp32"  # of matrix products in updates; weights and losses stay in fp32
     threads: int = 1  # CPU threads of torch; small networks are slower with more
     log_every: int = 1_000  # steps between rows of metrics.jsonl
     evaluate_every: int = 10_000  # steps between evaluations; 0: only at the end
     stop_at: float | None = None  # stop when an evaluation's score reaches this
-    if_nan: Literal["stop", "skip"] = "stop"  # when a loss or gradient is not finite; no weight ever sees it
+    patience: int = 0  # stop after so many evaluations without a new best, which is then the model; 0: never
+    if_nan: Literal["stop", "skip", "roll-back"] = (
+        "stop"  # a loss or gradient that is not finite, which no weight ever sees
+    )
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project
@@ -30,7 +34,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "steps", "threads", "log_every", "save_every_s")
-        check_not_negative(self, "seed", "evaluate_every")
+        check_not_negative(self, "seed", "evaluate_every", "patience")
         if self.threads > 1_024:
             raise InputError(f"threads is {self.threads}, expected at most 1024")
         if self.stop_at is not None and math.isnan(self.stop_at):

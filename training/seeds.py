@@ -5,6 +5,8 @@ import random
 import numpy as np
 import torch
 
+from training.distributed import own
+
 
 def stream(seed: int, name: str) -> int:
     """A 63-bit seed for the stream called `name`; streams of different names or seeds are independent.
@@ -31,6 +33,6 @@ def seed_global(seed: int) -> None:
 
     Dropout draws from torch's, and environments of others from any of them.
     """
-    random.seed(stream(seed, "python"))
-    np.random.seed(stream(seed, "numpy") % 2**32)
-    torch.manual_seed(stream(seed, "torch"))
+    random.seed(stream(seed, own("python")))
+    np.random.seed(stream(seed, own("numpy")) % 2**32)
+    torch.manual_seed(stream(seed, own("torch")))

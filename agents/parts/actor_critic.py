@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agents.parts.gae import gae
-from agents.parts.heads import head
+from agents.parts.heads import allowed, head
 from envs import Spaces, Transition, VectorEnv
 from training.networks import Activation, Twins, mlp
+from training.normalise import RunningNorm
 
 
 @runtime_checkable
@@ -26,6 +27,8 @@ class NetworkConfig(Protocol):
     def activation(self) -> Activation: ...
     @property
     def shared(self) -> bool: ...
+    @property
+    def normalise_obs(self) -> bool: ...
 
 
 class ActorCritic(nn.Module):
@@ -34,7 +37,8 @@ class ActorCritic(nn.Module):
     def __init__(self, cfg: NetworkConfig, spaces: Spaces) -> None:
         super().__init__()
         self.head = head(spaces)
-        self.shared, self.actions = cfg.shared, spaces.actions
+        self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
+        self.norm = RunningNorm(spaces.obs) if cfg.normalise_obs else None
         self.net: nn.Module
         if cfg.shared:
             self.net = mlp(spaces.obs, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
@@ -42,16 +46,24 @@ class ActorCritic(nn.Module):
             self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        seen = obs if self.norm is None else self.norm(obs)
         if self.shared:
-            outputs, value = self.net(obs).split((self.actions, 1), -1)
+            outputs, value = self.net(seen).split((self.actions, 1), -1)
         else:
-            outputs, value = self.net(obs)  # of the second net only the first number is used
+            outputs, value = self.net(seen)  # of the second net only the first number is used
+        if self.masked:
+            outputs = allowed(outputs, obs[..., -self.actions :])
         return outputs, value[..., 0]
+
+    def notice(self, obs: Float[Tensor, "B O"]) -> None:
+        """Takes what was seen into the normalisation of observations, where there is one."""
+        if self.norm is not None:
+            self.norm.update(obs)
 
     @torch.inference_mode()
     def act(
         self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
-    ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
+    ) -> Int[Tensor, " N"] | Int[Tensor, "N K"] | Float[Tensor, "N A"]:
         """The likeliest action, or one drawn with `generator`."""
         outputs, _ = self(obs)
         if generator is None:
@@ -69,12 +81,14 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def judge(
-        self, rollout: Transition, *, gamma: float, lam: float, reward_scale: float
+        self, rollout: Transition, reward: Float[Tensor, "T N"], *, gamma: float, lam: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Rows in which an action was taken: obs, action, outputs, advantage, value target, each (B, ...)."""
+        """Rows in which an action was taken: obs, action, outputs, advantage, value target, each (B, ...).
+
+        `reward` is that of the rollout, scaled.
+        """
         outputs, value = self(rollout.obs)
         next_value = self(rollout.next_obs)[1]
-        reward = rollout.reward * reward_scale
         ends = rollout.terminated, rollout.truncated
         advantage = gae(reward, value, next_value, *ends, gamma=gamma, lam=lam)
         rows = (rollout.obs, rollout.action, outputs, advantage, advantage + value)

@@ -14,7 +14,7 @@ from agents.evaluation import evaluate, summary
 from anomaly.rollouts import RolloutDetector, after, delays, time_matched_auroc
 from envs.recording import Act, Episodes, record
 from lab.arguments import parse
-from lab.commands.train import learn
+from lab.learning import learn
 from lab.story import ALPHA, CELLS, ENV, GOAL, Cell, Demo, Story
 from training.folder import RunFolder, new_path
 from training.seeds import numpy_generator, stream

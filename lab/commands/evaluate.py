@@ -1,6 +1,6 @@
 """`lab evaluate RUN`: an agent plays episodes; a generative model is held against test rows."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import torch
 import tyro
 
 import generative.registry
-from agents import registry
+from agents import registry, sb3_zip
 from agents.evaluation import evaluate, summary
 from lab.arguments import parse
 from lab.quality import evaluate_model
 from training.errors import InputError
-from training.folder import read_config
+from training.folder import RunFolder, new_path, read_config
 from training.seeds import torch_generator
 
 
@@ -21,13 +21,16 @@ from training.seeds import torch_generator
 class Evaluate:
     """What `lab evaluate` is told."""
 
-    run: tyro.conf.Positional[Path]  # the folder of an agent's or a model's run
+    run: tyro.conf.Positional[Path]  # the folder of a run, or a .zip of Stable-Baselines3
     episodes: int = 100  # of an agent: how many, each from a seed of its own
     samples: int = 100  # of a VAE: importance samples of its bound, a row
     seed: int = 0  # of the episodes, or of what is drawn
     sample: bool = False  # draw actions from the policy, or (default) take the likeliest
     best: bool = False  # the best model that was evaluated in training, or (default) the last
     record: bool = False  # keep the episodes in RUN/rollouts/
+    env: str | None = None  # what a .zip was trained on
+    trust: bool = False  # read a .zip, which may hold code and then runs it
+    dir: Path | None = None  # the new run folder for the agent of a .zip; default: the next under runs/
 
 
 def main(words: list[str]) -> None:
@@ -40,12 +43,13 @@ def main(words: list[str]) -> None:
     if told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
-    if (kind := read_config(told.run)["kind"]) in generative.registry.MODULES:
+    run = _imported(told) if told.run.suffix == ".zip" else told.run
+    if (kind := read_config(run)["kind"]) in generative.registry.MODULES:
         if told.sample or told.record:
-            raise InputError(f"{told.run} is a run of {kind!r}, expected no --sample and no --record")
-        print("\n".join(evaluate_model(told.run, told.best, told.seed, told.samples)))
+            raise InputError(f"{run} is a run of {kind!r}, expected no --sample and no --record")
+        print("\n".join(evaluate_model(run, told.best, told.seed, told.samples)))
         return
-    agent = registry.load(told.run / ("best" if told.best else "model"))
+    agent = registry.load(run / ("best" if told.best else "model"))
     act = agent.policy.act
     if told.sample:
         act = partial(act, generator=torch_generator(told.seed, "actions"))
@@ -60,9 +64,28 @@ def main(words: list[str]) -> None:
     lengths = episodes.length
     print(f"  length      {lengths.mean():.1f}  (shortest {lengths.min()}, longest {lengths.max()})")
     if told.record:
-        file = told.run / "rollouts" / f"{'sampled' if told.sample else 'greedy'}-{told.seed}.npz"
+        file = run / "rollouts" / f"{'sampled' if told.sample else 'greedy'}-{told.seed}.npz"
         episodes.save(file)
         print(f"  recorded    {file}")
+
+
+def _imported(told: Evaluate) -> Path:
+    """The run folder made of a .zip of Stable-Baselines3."""
+    if not told.run.is_file():
+        raise InputError(f"{told.run} does not exist, expected a model that Stable-Baselines3 saved")
+    if told.env is None:
+        raise InputError(f"{told.run} does not say what it plays, expected --env ID")
+    if not told.trust:
+        raise InputError(f"{told.run} may hold code, which reading it runs: expected --trust if you trust it")
+    if told.best:
+        raise InputError(f"{told.run} holds one model, expected no --best")
+    agent = sb3_zip.read(told.run, told.env)
+    path = told.dir or new_path(f"sb3-{told.env}")
+    folder = RunFolder(path, agent.kind, asdict(agent.cfg))
+    registry.save(path / "model", agent.kind, agent)
+    folder.close()
+    print(f"{path}: {agent.cfg.algo} read from {told.run}, from now on a run like others")
+    return path
 
 
 def _with_interval(found: dict[str, float], name: str) -> str:

@@ -3,12 +3,12 @@ import torch
 
 import tests.probes
 from agents import dqn
-from envs import Spaces, Transition, make
+from envs import Spaces, make
 from training.errors import InputError
 from training.run import RunConfig
 
 
-def learned(env: str, steps: int = 6_000) -> dqn.Learner:
+def learned(env: str, steps: int = 6_000, **settings: object) -> dqn.Learner:
     cfg = dqn.Config(
         env=env,
         gamma=tests.probes.GAMMA,
@@ -18,6 +18,7 @@ def learned(env: str, steps: int = 6_000) -> dqn.Learner:
         explore_steps=3_000,
         target_every=1,
         run=RunConfig(steps=steps, device="cpu"),
+        **settings,
     )
     envs = make(env, cfg.num_envs, seed=0)
     learner = dqn.Learner(cfg, envs.spaces)
@@ -28,24 +29,24 @@ def learned(env: str, steps: int = 6_000) -> dqn.Learner:
 
 def values(learner: dqn.Learner, *seen: float) -> torch.Tensor:
     with torch.no_grad():
-        return learner.model(torch.tensor(seen)[:, None])
+        return learner.model(torch.tensor(seen)[:, None])[..., 0]
 
 
 def test_the_target_by_hand() -> None:
     q_next = torch.tensor([[1.0, 2.0], [5.0, 0.0]])  # chooses 1, then 0
     q_next_slow = torch.tensor([[7.0, 4.0], [6.0, 9.0]])  # is worth 4, then 6
-    ended = torch.tensor([False, True])
-    found = dqn.td_target(q_next, q_next_slow, torch.tensor([1.0, 3.0]), ended, gamma=0.5)
+    discount = torch.tensor([0.5, 0.0])
+    found = dqn.td_target(q_next, q_next_slow, torch.tensor([1.0, 3.0]), discount)
     assert found.tolist() == [3.0, 3.0]  # 1 + 0.5·4, and 3 alone
 
 
 def test_the_loss_by_hand_and_its_gradient() -> None:
-    q = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    q = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]], requires_grad=True)
     loss, metrics = dqn.td_loss(q, torch.tensor([1, 0]), torch.tensor([0.0, 6.0]))
     assert loss.item() == pytest.approx(6.5)  # (4 + 9) / 2
     assert metrics["q/chosen"].item() == pytest.approx(2.5)
     (gradient,) = torch.autograd.grad(loss, q)
-    assert gradient.tolist() == [[0.0, 2.0], [-3.0, 0.0]]
+    assert gradient[..., 0].tolist() == [[0.0, 2.0], [-3.0, 0.0]]
 
 
 def test_a_constant_reward_is_worth_itself() -> None:
@@ -57,14 +58,18 @@ def test_values_follow_what_is_seen() -> None:
     torch.testing.assert_close(values(learned("probe/observed-v0"), -1.0, 1.0), expected, atol=0.1, rtol=0)
 
 
-def test_a_delayed_reward_is_discounted_once() -> None:
-    found = values(learned("probe/delayed-v0"), 0.0, 1.0).mean(1).tolist()
+@pytest.mark.parametrize("settings", [{}, {"n_step": 3}, {"dueling": True}], ids=str)
+def test_a_delayed_reward_is_discounted_once(settings: dict) -> None:
+    found = values(learned("probe/delayed-v0", **settings), 0.0, 1.0).mean(1).tolist()
     assert found == [pytest.approx(tests.probes.GAMMA, abs=0.05), pytest.approx(1.0, abs=0.05)]
 
 
-def test_a_time_limit_bootstraps() -> None:
+@pytest.mark.parametrize("n_step", [1, 4])  # the limit is at 3
+def test_a_time_limit_bootstraps(n_step: int) -> None:
     worth = 1 / (1 - tests.probes.GAMMA)
-    assert values(learned("probe/endless-v0"), 1.0).mean().item() == pytest.approx(worth, abs=0.1)
+    assert values(learned("probe/endless-v0", n_step=n_step), 1.0).mean().item() == pytest.approx(
+        worth, abs=0.1
+    )
 
 
 def test_actions_have_their_own_values() -> None:
@@ -75,31 +80,6 @@ def test_actions_have_their_own_values() -> None:
 def test_the_action_follows_what_is_seen() -> None:
     policy = learned("probe/matched-v0").model
     assert policy.act(torch.tensor([[-1.0], [1.0]])).tolist() == [0, 1]
-
-
-def rows(first: int, count: int, valid: list[bool] | None = None) -> Transition:
-    number = torch.arange(first, first + count)
-    seen, flags = number[:, None].float(), torch.zeros(count, dtype=torch.bool)
-    kept = torch.tensor(valid) if valid else ~flags
-    return Transition(seen, number, number.float(), flags, flags, seen + 1, kept)
-
-
-def test_the_replay_forgets_the_oldest_when_it_wraps_around() -> None:
-    replay = dqn.Replay(5)
-    replay.add(rows(0, 3))
-    assert len(replay) == 3
-    replay.add(rows(3, 4))
-    assert len(replay) == 5
-    assert sorted(replay.rows.action.tolist()) == [2, 3, 4, 5, 6]
-
-
-def test_the_replay_keeps_rows_together_and_leaves_out_rows_without_an_action() -> None:
-    replay = dqn.Replay(10)
-    replay.add(rows(0, 4, [True, False, True, True]))
-    drawn = replay.sample(1_000, torch.Generator().manual_seed(0))
-    assert set(drawn.action.tolist()) == {0, 2, 3}
-    assert torch.equal(drawn.obs[:, 0], drawn.action.float())
-    assert torch.equal(drawn.next_obs[:, 0], drawn.action + 1.0)
 
 
 def test_exploration_falls_on_a_straight_line() -> None:
@@ -118,11 +98,6 @@ def test_the_last_bout_still_learns() -> None:
     before = learner.model.net[0].weight.clone()
     assert len(list(dqn.train(cfg, learner, envs))) == 1
     assert not torch.equal(learner.model.net[0].weight, before)
-
-
-def test_a_replay_beyond_memory_is_refused() -> None:
-    with pytest.raises(InputError, match="replay is 10000000000000, expected what memory holds"):
-        dqn.Replay(10**13).add(rows(0, 3))
 
 
 def test_continuous_actions_and_sampling_are_refused() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal
 
-from agents.parts.heads import Categorical, Gaussian, head
+from agents.parts.heads import Categorical, Choices, Gaussian, allowed, head
 from envs.spaces import Spaces
 
 
@@ -54,3 +54,31 @@ def test_the_best_action_is_the_likeliest() -> None:
 def test_the_head_follows_the_action_space() -> None:
     assert isinstance(head(Spaces(4, discrete=2)), Categorical)
     assert isinstance(head(Spaces(4, low=(-1.0,), high=(1.0,))), Gaussian)
+
+
+def test_several_choices_by_hand() -> None:
+    outputs = torch.tensor([[0.0, math.log(3.0), 0.0, 0.0, math.log(2.0)]])  # (1/4, 3/4) and (1/4, 1/4, 1/2)
+    head = Choices((2, 3))
+    assert head.best(outputs).tolist() == [[1, 2]]
+    assert head.log_prob(outputs, torch.tensor([[1, 0]])).item() == pytest.approx(math.log(3 / 4 * 1 / 4))
+    quarters = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) - 2 * 0.25 * math.log(0.25)
+    assert head.entropy(outputs).item() == pytest.approx(quarters - 0.5 * math.log(0.5))
+
+
+def test_several_choices_are_drawn_independently_with_their_probabilities() -> None:
+    outputs = torch.tensor([0.0, math.log(3.0), 0.0, 0.0, math.log(2.0)]).expand(100_000, 5)
+    head = Choices((2, 3))
+    drawn = head.sample(outputs, head.noise(100_000, generator=torch.Generator().manual_seed(0)))
+    share = torch.bincount(drawn[:, 0] * 3 + drawn[:, 1], minlength=6) / 100_000
+    wanted = torch.outer(torch.tensor([0.25, 0.75]), torch.tensor([0.25, 0.25, 0.5])).flatten()
+    assert torch.allclose(share, wanted, atol=0.005)
+
+
+def test_what_a_mask_forbids_has_no_probability_and_no_gradient() -> None:
+    outputs = torch.tensor([[1.0, 5.0, 1.0]], requires_grad=True)
+    logits = allowed(outputs, torch.tensor([[1.0, 0.0, 1.0]]))
+    head = Categorical(3)
+    assert head.log_prob(logits, torch.tensor([2])).item() == pytest.approx(math.log(0.5))
+    assert head.entropy(logits).item() == pytest.approx(math.log(2.0))
+    (gradient,) = torch.autograd.grad(head.log_prob(logits, torch.tensor([2])).sum(), outputs)
+    assert gradient.tolist() == [[pytest.approx(-0.5), 0.0, pytest.approx(0.5)]]

@@ -105,6 +105,51 @@ def test_a_continuous_action_finds_the_best_number() -> None:
     assert learner.model.head.log_std.item() < -0.5  # and grows sure of it
 
 
+def test_several_discrete_numbers_are_chosen_together() -> None:
+    assert learned("probe/pair-v0").model.act(torch.ones(2, 1)).tolist() == [[1, 2], [1, 2]]
+
+
+def test_no_forbidden_action_is_ever_taken_and_the_best_allowed_one_is_learned() -> None:
+    learner = learned("probe/masked-v0", entropy_coef=0.01)  # the probe fails when a mask is not kept
+    assert learner.spaces.masked
+    seen = torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    assert learner.model.act(seen).tolist() == [1, 0]
+    drawn = learner.model.act(seen[1:].expand(1000, 4), torch.Generator().manual_seed(0))
+    assert drawn.unique().tolist() == [0]
+    with torch.no_grad():
+        assert learner.model.head.entropy(learner.model(seen)[0])[1].item() == 0.0
+
+
+def test_normalised_rewards_have_the_worth_of_their_deviation() -> None:
+    # S is 1 in every episode of one step: no deviation, so rewards stay as they are. In the endless probe S
+    # is 1, 1.5, 1.75 in turn.
+    assert value(learned("probe/constant-v0", normalise_reward=True), 1.0) == [pytest.approx(1.0, abs=0.05)]
+    sums = torch.tensor([1.0, 1.5, 1.75])
+    worth = 2.0 / sums.std(correction=0).item()
+    found = value(learned("probe/endless-v0", normalise_reward=True), 1.0)
+    assert found == [pytest.approx(worth, rel=0.1)]
+
+
+def test_normalised_observations_are_saved_with_the_model_and_rest_while_it_acts() -> None:
+    learner = learned("probe/matched-v0", normalise_obs=True, steps=4_000)
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    assert before["norm.count"].item() == learner.step
+    assert learner.model.act(torch.tensor([[-1.0], [1.0]])).tolist() == [0, 1]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.model.state_dict().items())
+
+
+def test_epochs_end_when_the_policy_has_moved_too_far() -> None:
+    moved = {}
+    for kl_stop in (0.0, 1e-4):
+        cfg = ppo.Config(epochs=20, lr=1e-2, kl_stop=kl_stop, run=RunConfig(device="cpu"))
+        envs = make(cfg.env, cfg.num_envs, seed=0)
+        learner = ppo.Learner(cfg, envs.spaces)
+        next(ppo.train(cfg, learner, envs))
+        moved[kl_stop] = learner.optimizer.count
+    assert moved[0.0] == 20 * 4
+    assert moved[1e-4] == 4
+
+
 def test_a_sampled_action_is_not_always_the_best_one() -> None:
     policy = ActorCritic(ppo.Config(), Spaces(4, discrete=2))
     generator = torch.Generator().manual_seed(0)

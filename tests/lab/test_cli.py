@@ -201,6 +201,13 @@ BAD_CALLS = {
     "evaluate damaged": "the file is damaged",
     "evaluate agent --episodes 0": "episodes is 0, expected 1 or more",
     "evaluate dqn --sample": "deterministic",
+    "train sb3 --env MountainCar-v0 --algo TD3 --dir new": "TD3 refuses",
+    "train sb3 --mode compile --dir new": "sb3 knows no other mode",
+    "resume other-engine": "a run of sb3, which cannot be resumed",
+    "evaluate model.zip": "expected --env ID",
+    "evaluate model.zip --env CartPole-v1": "expected --trust if you trust it",
+    "evaluate model.zip --env CartPole-v1 --trust": "is no zip file",
+    "evaluate nowhere.zip --env CartPole-v1 --trust": "nowhere.zip does not exist",
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
     "fit gaps.csv --dir new": "row 0 is missing (NaN)",
@@ -254,6 +261,9 @@ def bad_place(place: Path) -> Path:
     (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     (place / "empty").mkdir()
     (place / "half").mkdir()
+    (place / "other-engine").mkdir()
+    (place / "other-engine" / "config.json").write_text('{"kind": "sb3", "config": {}}')
+    (place / "model.zip").write_text("no zip file")
     (place / "null").mkdir()
     (place / "null" / "config.json").write_text('{"kind": "ppo", "config": null}')
     (place / "half" / "config.json").write_text('{"kind": "ppo", "con')

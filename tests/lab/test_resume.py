@@ -39,13 +39,28 @@ main()
 # What is trained, and after how many yields it is stopped.
 CASES = {
     "ppo": ("--env CartPole-v1 --steps 20000 --evaluate-every 6000", (1, 7)),
-    "ppo on replayed environments": ("--env Pendulum-v1 --steps 12000 --num-envs 4 --no-shared", (5,)),
+    "ppo on replayed environments": (
+        "--env Pendulum-v1 --steps 12000 --num-envs 4 --no-shared --normalise-obs --normalise-reward",
+        (5,),
+    ),
     "a2c": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (9,)),
+    "ppo_lstm": ("--env lab/CartPoleStill-v1 --steps 4000 --num-envs 4 --rollout 32", (7,)),
+    "reinforce": ("--env CartPole-v1 --steps 8000 --rollout 8", (20,)),
+    "sac": ("--env Pendulum-v1 --steps 1200 --warm-up 400 --batch 64", (3, 50)),
     "dqn": (  # before learning starts; in the middle; after the replay has wrapped around
         "--env CartPole-v1 --steps 5000 --replay 1000 --warm-up 1000 --evaluate-every 2000",
         (2, 12, 33),
     ),
     "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
+    "dqn of three steps": (
+        "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 3 --collect 16 --dueling",
+        (1, 3, 11),
+    ),
+    "pqn": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (1, 9)),
+    "qr_dqn": (
+        "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 5 --collect 16",
+        (3, 11),
+    ),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
     "vae with labels, importance samples and convolutions": (
         "--data digits --steps 60 --conditional --samples 3 --network conv --width 8 --evaluate-every 25",

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from training.checkpoint import load_checkpoint, load_model, save_model
 from training.driver import Driver, Outcome
 from training.errors import DivergenceError, InputError
 from training.folder import RunFolder, read_config, read_rows
@@ -190,3 +192,82 @@ def test_a_signal_ends_an_evaluation_at_once_and_a_resumed_run_makes_up_for_it(t
         (r["global_step"], r["eval/return"]) for r in read_rows(tmp_path / "run") if "eval/return" in r
     ]
     assert evaluated == [(50, 4.0), (100, 6.0)]
+
+
+def test_patience_ends_a_run_and_the_best_becomes_its_model(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", [5.0, 7.0, 6.0, 7.0, 9.0])
+
+    def save(to: Path) -> None:
+        save_model(to, {"w": torch.tensor(float(len(bench.saved)))}, {"kind": "some"})
+        bench.saved.append(to.name)
+
+    bench.save = save
+    outcome = bench.drive(counting(1_000), evaluate_every=50, patience=2)
+    assert (outcome.step, outcome.score, outcome.best) == (200, 7.0, 7.0)
+    assert bench.saved == ["best", "best"]
+    best, model = (load_model(tmp_path / "run" / name) for name in ("best", "model"))
+    assert best == model == ({"w": torch.tensor(1.0)}, {"kind": "some"})
+
+
+class Walk:
+    """A learner whose weight grows by one a step, and whose loss is NaN at the steps it is told."""
+
+    def __init__(self, path: Path, wrong: set[int]) -> None:
+        self.weight, self.step, self.wrong = 0, 0, wrong
+        cfg = RunConfig(steps=100, log_every=10, evaluate_every=0, save_every_s=1e-9, if_nan="roll-back")
+        folder = RunFolder(path, "some", {})
+        folder.close()
+        self.driver = Driver(
+            cfg,
+            folder,
+            save=lambda to: None,
+            state=lambda: {"weight": self.weight},
+            roll_back=lambda tree: setattr(self, "weight", tree["weight"]),
+        )
+
+    def updates(self) -> Iterator[tuple[int, Metrics]]:
+        while self.step < 100:
+            self.step += 1
+            self.weight += 1
+            bad = self.step in self.wrong
+            yield self.step, {"loss/some": torch.tensor(float("nan") if bad else 1.0)}
+
+
+def test_rolling_back_returns_to_the_last_good_weights_and_goes_on(tmp_path: Path) -> None:
+    walk = Walk(tmp_path / "run", wrong={44, 45})
+    with pytest.warns(UserWarning, match="in the row of step 50: back to the weights of step 43"):
+        outcome = walk.driver.run(walk.updates())
+    assert outcome.step == 100
+    assert walk.weight == 43 + 50  # steps 44 to 50 are undone
+    steps = {int(folder.name[5:]) for folder in (tmp_path / "run/resume").iterdir()}
+    assert steps == {99, 100}
+
+
+def test_rolling_back_gives_up_when_it_does_not_help(tmp_path: Path) -> None:
+    walk = Walk(tmp_path / "run", wrong=set(range(40, 100)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(DivergenceError, match="3 times did not help"):
+            walk.driver.run(walk.updates())
+    assert [str(w.message).rpartition(" ")[2] for w in told] == ["39", "40", "50"]
+    steps = {int(folder.name[5:]) for folder in (tmp_path / "run/resume").iterdir()}
+    assert steps == {50, 60}
+    assert load_checkpoint(tmp_path / "run")["run"]["weight"] == 39, "only good weights are ever saved"
+
+
+def test_rolling_back_needs_a_checkpoint(tmp_path: Path) -> None:
+    walk = Walk(tmp_path / "run", wrong={1})
+    with pytest.raises(DivergenceError, match="there is no checkpoint yet"):
+        walk.driver.run(walk.updates())
+
+
+def test_diagnoses_stand_in_rows_that_fall_on_an_update(tmp_path: Path) -> None:
+    def updates() -> Iterator[tuple[int, Metrics]]:
+        for step in range(1, 31):
+            yield step, {"grad/norm": 1.0} if step != 20 else {"loss/other": 1.0}
+
+    folder = RunFolder(tmp_path / "run", "some", {})
+    folder.close()
+    cfg = RunConfig(steps=30, log_every=10, evaluate_every=0)
+    Driver(cfg, folder, save=lambda to: None, diagnose=lambda: {"gradient/a": 2.0}).run(updates())
+    assert [row.get("gradient/a") for row in read_rows(tmp_path / "run")] == [2.0, None, 2.0]

@@ -1,0 +1,48 @@
+"""Rewards divided by the deviation of the discounted sum of rewards so far, as in Engstrom et al., 2020
+(arXiv:2005.12729), section 3:
+
+    S_t = γ (1 − ended_{t−1}) S_{t−1} + r_t,   r̃_t = r_t / deviation(S)
+
+The deviation is that of all S up to the end of the rollout that is judged.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from envs import Transition
+from training.normalise import LIMIT, RunningNorm
+from training.state import capture, restore
+
+
+class RewardNorm:
+    """Scales the rewards of one rollout after another."""
+
+    STATE = ("norm", "sums")
+
+    def __init__(self, num_envs: int, gamma: float, device: torch.device) -> None:
+        self.gamma = gamma
+        self.norm = RunningNorm(1).to(device)
+        self.sums = torch.zeros(num_envs, device=device)
+
+    def scaled(self, rollout: Transition) -> Float[Tensor, "T N"]:
+        """The rewards of a rollout (T, N), scaled, and clipped as normalised observations are."""
+        going = torch.where(rollout.terminated | rollout.truncated, 0.0, self.gamma)
+        seen = []
+        for reward, goes_on in zip(rollout.reward, going, strict=True):
+            self.sums = self.sums + reward
+            seen.append(self.sums)
+            self.sums = self.sums * goes_on
+        self.norm.update(torch.stack(seen)[rollout.valid][:, None])
+        deviation = self.norm.deviation.to(rollout.reward.dtype)
+        return (rollout.reward / deviation).clamp(-LIMIT, LIMIT)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs."""
+        return capture(self, self.STATE)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave."""
+        restore(self, state)

@@ -1,0 +1,43 @@
+"""Code that insists on calling, turned into a generator that is asked."""
+
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+
+def turns(push: Callable[[Callable[[Any], bool]], None]) -> Iterator[Any]:
+    """All that `push` hands to its argument, one by one.
+
+    `push` runs in a thread that stands still while nobody asks, so that only one of the two ever runs. Its
+    argument returns false when nobody will ask again: `push` should then return.
+    """
+    asked: SimpleQueue[bool] = SimpleQueue()
+    given: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    def hand_over(item: Any) -> bool:
+        given.put(("item", item))
+        return asked.get()
+
+    def work() -> None:
+        try:
+            if asked.get():
+                push(hand_over)
+            given.put(("end", None))
+        except BaseException as error:  # raised again where the items are asked for
+            given.put(("error", error))
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            asked.put(True)
+            what, item = given.get()
+            if what == "error":
+                raise item
+            if what == "end":
+                return
+            yield item
+    finally:
+        asked.put(False)
+        thread.join()

@@ -1,0 +1,64 @@
+"""What actions are worth: the network of the value methods, and how it acts."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from agents.parts.dueling import duel
+from envs import Spaces
+from training.errors import InputError
+from training.networks import Activation, LayerConfig, mlp
+
+
+class ActionValues(nn.Module):
+    """K numbers about each action, whose mean is its value: (B, O) -> (B, A, K)."""
+
+    def __init__(
+        self,
+        spaces: Spaces,
+        hidden: tuple[int, ...],
+        activation: Activation,
+        *,
+        numbers: int = 1,
+        dueling: bool = False,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        check_discrete(spaces)
+        self.shape = (spaces.actions + dueling, numbers)
+        self.dueling = dueling
+        layer = LayerConfig(norm="layer" if layer_norm else "none")
+        self.net = mlp(spaces.obs, hidden, self.shape[0] * numbers, activation, layer=layer)
+
+    def forward(self, obs: Float[Tensor, "B O"]) -> Float[Tensor, "B A K"]:
+        outputs = self.net(obs).unflatten(-1, self.shape)
+        return duel(outputs) if self.dueling else outputs
+
+    @torch.inference_mode()
+    def act(self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:
+        """The action of the highest value."""
+        return greedy(self(obs).mean(-1), generator)
+
+
+def check_discrete(spaces: Spaces) -> None:
+    """Raises InputError for continuous actions, of which none can be the best by looking at each."""
+    if not spaces.discrete:
+        raise InputError(
+            "the environment has continuous actions, a value method expects discrete ones: try ppo"
+        )
+
+
+def of_action(numbers: Float[Tensor, "B A K"], action: Int[Tensor, " B"]) -> Float[Tensor, "B K"]:
+    """The K numbers about the action of each row."""
+    return numbers.gather(1, action[:, None, None].expand(-1, 1, numbers.shape[-1]))[:, 0]
+
+
+def greedy(value: Float[Tensor, "N A"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:
+    """The action of the highest value. A value function has nothing to draw from: no generator here.
+
+    Raises:
+        InputError: when a generator is given.
+    """
+    if generator is not None:
+        raise InputError("the policy of a value method is deterministic, expected a greedy evaluation")
+    return value.argmax(-1)

@@ -1,0 +1,265 @@
+"""Stable-Baselines3 as a second engine: Raffin et al., 2021 (jmlr.org/papers/v22/20-1364.html).
+
+Its algorithms learn behind the commands of the lab, and what they learned becomes a policy of ours: the
+network that acts, as plain tensors. They keep their state to themselves, so a run cannot be resumed.
+
+    lab train sb3 --algo TD3 --env Pendulum-v1 --noise 0.1
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from agents.parts.heads import SquashedGaussian, head
+from agents.parts.turns import turns
+from envs import Spaces
+from envs.vector import make_one
+from training.config import check_not_negative, check_positive
+from training.device import pick
+from training.errors import InputError
+from training.metrics import Metrics
+from training.networks import Activation, mlp
+from training.run import RunConfig
+from training.seeds import stream
+
+Algo = Literal["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"]
+
+ACTIVATIONS: dict[type, Activation] = {
+    nn.ReLU: "relu",
+    nn.Tanh: "tanh",
+    nn.SiLU: "silu",
+    nn.Sigmoid: "sigmoid",
+}
+
+_OWN = {  # arguments that are not the user's to give, or that are no plain values
+    *("policy", "env", "seed", "device", "policy_kwargs", "action_noise", "tensorboard_log", "verbose"),
+    *("use_sde", "sde_sample_freq", "use_sde_at_warmup", "_init_setup_model", "stats_window_size"),
+    *("rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer_class", "replay_buffer_kwargs"),
+}
+_METRICS = {  # what Stable-Baselines3 calls what the lab knows by other names
+    "train/policy_gradient_loss": "loss/policy",
+    "train/policy_loss": "loss/policy",
+    "train/actor_loss": "loss/policy",
+    "train/value_loss": "loss/value",
+    "train/critic_loss": "loss/td",
+    "train/ent_coef_loss": "loss/temperature",
+    "train/approx_kl": "policy/kl",
+    "train/ent_coef": "explore/temperature",
+    "rollout/exploration_rate": "explore/epsilon",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of an algorithm of Stable-Baselines3."""
+
+    env: str = "CartPole-v1"  # a Gymnasium id
+    algo: Algo = "PPO"  # which algorithm
+    num_envs: int = 1  # environments side by side
+    hidden: tuple[int, ...] | None = None  # sizes of the hidden layers; default: the algorithm's own
+    activation: Activation | None = None  # of the hidden layers; default: the algorithm's own
+    noise: float = 0.0  # deviation of normal noise added to actions (off-policy algorithms)
+    options: str = "{}"  # more arguments of the algorithm, as JSON: '{"learning_rate": 1e-3}'
+    source: str = ""  # the file this agent was read from, when it was not trained here
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_positive(self, "num_envs")
+        check_not_negative(self, "noise")
+        if self.hidden:
+            check_positive(self, "hidden")
+        if (self.run.mode, self.run.if_nan) != ("eager", "stop"):
+            raise InputError("sb3 knows no other mode than eager, and nothing but stop for if_nan")
+        if self.noise and self.algo in ("PPO", "A2C"):
+            raise InputError(f"noise is {self.noise}, expected 0: {self.algo} draws from its policy")
+        try:
+            told = json.loads(self.options)
+        except ValueError as error:
+            raise InputError(f"options is no JSON: {error}") from None
+        if not isinstance(told, dict):
+            raise InputError(f"options is {self.options}, expected a JSON object")
+
+
+class Policy(nn.Module):
+    """The network that acts: (N, O) -> actions (N,), or (N, A) in [-1, 1]."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, cfg: Config, spaces: Spaces) -> None:
+        super().__init__()
+        if cfg.hidden is None or cfg.activation is None:
+            raise InputError("hidden and activation are not said, expected those of the network")
+        self.algo, self.discrete = cfg.algo, not spaces.low
+        outputs = spaces.actions * (2 if cfg.algo == "SAC" else 1)  # means and logarithms of deviations
+        self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation)
+        if cfg.algo in ("PPO", "A2C", "SAC"):
+            self.head = SquashedGaussian(spaces.actions) if cfg.algo == "SAC" else head(spaces)
+        self.register_buffer("low", torch.tensor(spaces.low), persistent=False)
+        self.register_buffer("high", torch.tensor(spaces.high), persistent=False)
+
+    @torch.inference_mode()
+    def act(
+        self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
+    ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
+        """The action that `predict(deterministic=True)` gives, or one drawn with `generator`.
+
+        Raises:
+            InputError: for a generator where the policy has nothing to draw from.
+        """
+        outputs = self.net(obs)
+        if self.algo in ("PPO", "A2C", "SAC"):
+            if generator is None:
+                action = self.head.best(outputs)
+            else:
+                action = self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
+            return action if self.algo == "SAC" else self._ours(action)
+        if generator is not None:
+            raise InputError(f"{self.algo}'s policy is deterministic, expected a greedy evaluation")
+        return outputs.argmax(-1) if self.discrete else outputs.tanh()
+
+    def _ours(self, action: Tensor) -> Tensor:
+        """Actions in the units of the environment, which PPO and A2C give, as `Spaces` wants them."""
+        if self.discrete:
+            return action
+        action = action.clamp(self.low, self.high)
+        if not (self.low.isfinite() & self.high.isfinite()).all():
+            return action
+        return (action - self.low) / (self.high - self.low) * 2 - 1
+
+
+def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[int, ...]]:
+    """From the state of a policy of Stable-Baselines3: the weights of a `Policy`, and its hidden sizes."""
+    body, last = {
+        "PPO": ("mlp_extractor.policy_net.", ("action_net",)),
+        "A2C": ("mlp_extractor.policy_net.", ("action_net",)),
+        "DQN": ("q_net.q_net.", ()),
+        "SAC": ("actor.latent_pi.", ("actor.mu", "actor.log_std")),
+        "TD3": ("actor.mu.", ()),
+        "DDPG": ("actor.mu.", ()),
+    }[algo]
+    layers = sorted({int(name[len(body) :].split(".")[0]) for name in state if name.startswith(body)})
+    parts = [[f"{body}{layer}"] for layer in layers] + ([list(last)] if last else [])
+    weights = {
+        f"net.{2 * i}.{what}": torch.cat([state[f"{part}.{what}"] for part in layer]).contiguous()
+        for i, layer in enumerate(parts)
+        for what in ("weight", "bias")
+    }
+    if "log_std" in state:
+        weights["head.log_std"] = state["log_std"]
+    return weights, tuple(len(state[f"{part[0]}.bias"]) for part in parts[:-1])
+
+
+class Learner:
+    """An algorithm of Stable-Baselines3 with its environments; `model` is what it has learned so far."""
+
+    def __init__(self, cfg: Config) -> None:
+        import stable_baselines3 as sb3  # a second of imports that only such runs need
+        from stable_baselines3.common.logger import Logger
+        from stable_baselines3.common.monitor import Monitor
+        from stable_baselines3.common.noise import NormalActionNoise
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        one = make_one(cfg.env)
+        self.spaces = Spaces.of(one.observation_space, one.action_space, cfg.env)
+        one.close()
+        self.device = pick(cfg.run.device)
+        algorithm = getattr(sb3, cfg.algo)
+        options = _options(algorithm, cfg)
+        if cfg.noise:
+            zeros = np.zeros(self.spaces.actions)
+            options["action_noise"] = NormalActionNoise(zeros, zeros + cfg.noise)
+        shape: dict[str, Any] = {} if cfg.hidden is None else {"net_arch": list(cfg.hidden)}
+        if cfg.activation is not None:
+            shape["activation_fn"] = next(
+                layer for layer, name in ACTIVATIONS.items() if name == cfg.activation
+            )
+        try:
+            self.engine = algorithm(
+                "MlpPolicy",
+                DummyVecEnv([lambda: Monitor(make_one(cfg.env))] * cfg.num_envs),
+                seed=stream(cfg.run.seed, "sb3") % 2**31,
+                device=self.device,
+                policy_kwargs=shape,
+                **options,
+            )
+        except (AssertionError, TypeError, ValueError) as error:
+            raise InputError(f"{cfg.algo} refuses: {' '.join(str(error).split())}") from None
+        self.engine.set_logger(Logger(folder=None, output_formats=[]))
+        _, hidden = acting(cfg.algo, self.engine.policy.state_dict())
+        activation = ACTIVATIONS[self.engine.policy.activation_fn]
+        self.cfg = replace(cfg, hidden=hidden, activation=activation)
+        self._model = Policy(self.cfg, self.spaces).to(self.device)
+
+    @property
+    def step(self) -> int:
+        """Steps of the environments so far."""
+        return self.engine.num_timesteps
+
+    @property
+    def model(self) -> Policy:
+        """What acts now."""
+        weights, _ = acting(self.cfg.algo, self.engine.policy.state_dict())
+        self._model.load_state_dict(weights)
+        return self._model
+
+    def updates(self) -> Iterator[tuple[int, Metrics]]:
+        """Learns to the end; yields after every rollout that was learned from."""
+        from stable_baselines3.common.callbacks import BaseCallback
+
+        seen: dict[str, list[float]] = {"episode/return": [], "episode/length": []}
+
+        def metrics() -> Metrics:
+            told = self.engine.logger.name_to_value
+            found: Metrics = {ours: float(told[name]) for name, ours in _METRICS.items() if name in told}
+            if "train/loss" in told and self.cfg.algo == "DQN":
+                found["loss/td"] = float(told["train/loss"])
+            if "train/entropy_loss" in told:
+                found["policy/entropy"] = -float(told["train/entropy_loss"])
+            found |= {name: np.array(values, float) for name, values in seen.items() if values}
+            told.clear()
+            for values in seen.values():
+                values.clear()
+            return found
+
+        class Turn(BaseCallback):
+            """Hands over between two rollouts, and gathers the episodes that ended."""
+
+            def __init__(self, hand_over: Callable[[Any], bool]) -> None:
+                super().__init__()
+                self.hand_over, self.wanted = hand_over, True
+
+            def _on_rollout_start(self) -> None:
+                if self.num_timesteps:
+                    self.wanted = self.wanted and self.hand_over((self.num_timesteps, metrics()))
+
+            def _on_step(self) -> bool:
+                for info in self.locals["infos"]:
+                    if "episode" in info:
+                        seen["episode/return"].append(info["episode"]["r"])
+                        seen["episode/length"].append(info["episode"]["l"])
+                return self.wanted
+
+        def push(hand_over: Callable[[Any], bool]) -> None:
+            turn = Turn(hand_over)
+            self.engine.learn(self.cfg.run.steps, callback=turn)
+            if turn.wanted:
+                hand_over((self.step, metrics()))
+
+        yield from turns(push)
+
+
+def _options(algorithm: type, cfg: Config) -> dict[str, Any]:
+    """The arguments in `cfg.options`; raises InputError for one that the algorithm does not have."""
+    options = json.loads(cfg.options)
+    known = [name for name in inspect.signature(algorithm).parameters if name not in _OWN]
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(f"options has {unknown[0]!r}, expected some of {', '.join(known)}")
+    return options

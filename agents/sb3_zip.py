@@ -1,0 +1,125 @@
+"""The `.zip` files of Stable-Baselines3, read as agents of ours.
+
+Parts of such a file are code: reading them runs it. That happens in a process of its own, and only when the
+user trusts the file; it hands back tensors and JSON, no more.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agents import registry, sb3
+from envs import Spaces
+from envs.vector import make_one
+from training.checkpoint import load_model, save_model
+from training.config import from_dict
+from training.errors import InputError
+
+TIMEOUT_S = 120
+NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space")  # of what is code
+ALGOS: dict[str, sb3.Algo] = {  # A2C and DDPG share the classes of PPO and TD3
+    "stable_baselines3.common.policies.ActorCriticPolicy": "PPO",
+    "stable_baselines3.dqn.policies.DQNPolicy": "DQN",
+    "stable_baselines3.sac.policies.SACPolicy": "SAC",
+    "stable_baselines3.td3.policies.TD3Policy": "TD3",
+}
+
+
+def read(file: Path, env: str) -> registry.Agent:
+    """The agent in a file that the user trusts, as a player of `env`.
+
+    Raises:
+        InputError: when the file is something else, its policy is of a class that the lab does not know, or
+            it was trained on other spaces than those of `env`.
+    """
+    one = make_one(env)
+    spaces = Spaces.of(one.observation_space, one.action_space, env)
+    one.close()
+    with tempfile.TemporaryDirectory() as place:
+        weights, found = _unpacked(file, Path(place))
+    if found["spaces"] != json.loads(json.dumps(asdict(spaces))):
+        theirs = from_dict(Spaces, found["spaces"], str(file))
+        raise InputError(f"{file} was trained on {theirs}, expected the spaces of {env}: {spaces}")
+    cfg = from_dict(sb3.Config, {**found["config"], "env": env, "source": file.name}, str(file))
+    policy = sb3.Policy(cfg, spaces)
+    policy.load_state_dict(weights)
+    return registry.Agent("sb3", cfg, policy, spaces, found["step"])
+
+
+def _unpacked(file: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights and description, by a process of its own."""
+    if not zipfile.is_zipfile(file):
+        raise InputError(f"{file} is no zip file, expected a model that Stable-Baselines3 saved")
+    command = [sys.executable, "-m", "agents.sb3_zip", str(file.resolve()), str(place / "model")]
+    try:
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{file} was not read within {TIMEOUT_S} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"the reader ended with {done.returncode}"]
+        raise InputError(f"{file} cannot be read: {lines[-1]}")
+    return load_model(place / "model")
+
+
+def main(file: Path, folder: Path) -> None:
+    """Reads the zip file, and with it runs its code; writes a model folder of tensors and JSON."""
+    from stable_baselines3.common.save_util import load_from_zip_file
+
+    with zipfile.ZipFile(file) as archive:
+        if not {"data", "policy.pth"} <= set(archive.namelist()):
+            raise InputError("it has no data and policy.pth, expected a model that Stable-Baselines3 saved")
+        told = json.loads(archive.read("data"))
+    others = {name: None for name, item in told.items() if isinstance(item, dict) and name not in NEEDED}
+    data, parameters, _ = load_from_zip_file(file, custom_objects=others, device="cpu")
+    if data is None or (missing := [name for name in NEEDED if name not in data]):
+        raise InputError(f"{', '.join(missing)} cannot be read here, expected what Stable-Baselines3 has")
+    algo = _algo(data)
+    state: Any = parameters["policy"]
+    weights, hidden = sb3.acting(algo, state)
+    description = {
+        "config": {"algo": algo, "hidden": hidden, "activation": _activation(algo, data["policy_kwargs"])},
+        "spaces": asdict(Spaces.of(data["observation_space"], data["action_space"], "the file")),
+        "step": int(data.get("num_timesteps", 0)),
+    }
+    save_model(folder, weights, description)
+
+
+def _algo(data: dict[str, Any]) -> sb3.Algo:
+    """Which algorithm it was; raises InputError where a class of the policy is not one we can rebuild."""
+    policy, options = data["policy_class"], data["policy_kwargs"]
+    name = f"{policy.__module__}.{policy.__qualname__}"
+    if name not in ALGOS:
+        raise InputError(f"its policy is {name}, expected MlpPolicy of PPO, A2C, DQN, SAC, TD3 or DDPG")
+    extractor = options.get("features_extractor_class")
+    if extractor is not None and extractor.__name__ != "FlattenExtractor":
+        raise InputError(f"its features come from {extractor.__qualname__}, expected none but Flatten")
+    if data.get("use_sde"):
+        raise InputError("it was trained with use_sde, expected plain Gaussian noise")
+    algo = ALGOS[name]
+    if algo == "PPO" and "clip_range" not in data:
+        return "A2C"
+    if algo == "TD3" and options.get("n_critics") == 1:
+        return "DDPG"
+    return algo
+
+
+def _activation(algo: sb3.Algo, options: dict[str, Any]) -> str:
+    layer = options.get("activation_fn")
+    if layer is None:
+        return "tanh" if algo in ("PPO", "A2C") else "relu"
+    if layer not in sb3.ACTIVATIONS:
+        known = ", ".join(kind.__name__ for kind in sb3.ACTIVATIONS)
+        raise InputError(f"its activation is {layer.__qualname__}, expected one of {known}")
+    return sb3.ACTIVATIONS[layer]
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    except InputError as error:
+        sys.exit(str(error))

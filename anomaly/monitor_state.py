@@ -1,0 +1,189 @@
+"""What the monitor carries from step to step, and the scales in which it sees sensors and actions."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from envs.recording import Episodes
+from training.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Means, deviations and limits of clean sensors and actions."""
+
+    mean: np.ndarray  # (O,) of sensors
+    deviation: np.ndarray  # (O,) of sensors
+    change: np.ndarray  # (O,) deviation of the change in a step, in deviations of the sensor
+    low: np.ndarray  # (O,) lowest and
+    high: np.ndarray  # (O,) highest reading, scaled
+    fastest: np.ndarray  # (O,) largest change in a step, in deviations of the change
+    longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same
+    action_mean: np.ndarray  # (A,) of encoded actions
+    action_deviation: np.ndarray  # (A,)
+    env: str
+    first: int  # discrete actions are first .. first + actions - 1
+    actions: int  # 0: continuous
+
+    @staticmethod
+    def of(clean: Episodes) -> "Scales":
+        """From clean episodes."""
+        obs, moved = clean.next_obs.astype(float), (clean.next_obs.astype(float) - clean.obs)
+        deviation = obs.std(axis=0)
+        deviation = np.where(deviation > 1e-9, deviation, 1.0)
+        change = np.maximum((moved / deviation).std(axis=0), 1e-6)
+        scaled = (obs - obs.mean(axis=0)) / deviation
+        action = _one_hot(clean.action, clean.first, clean.actions)
+        spread = action.std(axis=0)
+        return Scales(
+            mean=obs.mean(axis=0),
+            deviation=deviation,
+            change=change,
+            low=scaled.min(axis=0),
+            high=scaled.max(axis=0),
+            fastest=np.maximum(np.abs(moved / deviation / change).max(axis=0), 1.0),
+            longest=_longest_repeats(clean),
+            action_mean=action.mean(axis=0),
+            action_deviation=np.where(spread > 1e-9, spread, 1.0),
+            env=clean.env,
+            first=clean.first,
+            actions=clean.actions,
+        )
+
+    @property
+    def sensors(self) -> int:
+        """O, the size of an observation."""
+        return len(self.mean)
+
+    @property
+    def actuators(self) -> int:
+        """A, the size of an encoded action."""
+        return len(self.action_mean)
+
+    def tree(self) -> dict[str, Any]:
+        """The fields, for `Scales(**tree)`."""
+        return asdict(self)
+
+    def expect(self, episodes: Episodes) -> None:
+        """Raises InputError unless the episodes have these sensors and actions."""
+        size = episodes.actions or episodes.action.shape[-1]
+        if episodes.obs.shape[1] != self.sensors or (episodes.actions, size) != (
+            self.actions,
+            self.actuators,
+        ):
+            raise InputError(
+                f"the episodes of {episodes.env} have {episodes.obs.shape[1]} sensors and {size} actions,"
+                f" the monitor of {self.env} expects {self.sensors} and {self.actuators}"
+            )
+
+    def scaled(self, obs: np.ndarray) -> Float[np.ndarray, "B O"]:
+        """Observations with mean 0 and deviation 1."""
+        return (obs - self.mean) / self.deviation
+
+    def encode(self, action: np.ndarray) -> Float[np.ndarray, "B A"]:
+        """Actions (B,) or (B, A), as the environment got them, as scaled numbers."""
+        return (_one_hot(action, self.first, self.actions) - self.action_mean) / self.action_deviation
+
+    def encode_checked(self, action: Any, rows: int) -> Float[np.ndarray, "B A"]:
+        """`encode` of somebody's actions for as many rows.
+
+        Raises:
+            InputError: when there are others than the monitor learned.
+        """
+        found = np.asarray(action)
+        if self.actions:
+            found = found.reshape(-1)
+            inside = (found >= self.first) & (found < self.first + self.actions)
+            known = found.dtype.kind in "iu" and bool(np.all(inside))
+        else:
+            found = found.reshape(rows, -1)
+            known = found.shape[1] == self.actuators and bool(np.isfinite(found).all())
+        if not known or len(found) != rows:
+            what = f"of {self.actions} from {self.first} on" if self.actions else f"({self.actuators},)"
+            raise InputError(f"action is {action!r}, expected one {what} for each of {rows} observations")
+        return self.encode(found)
+
+    def histories(self, episodes: Episodes, history: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every step's last observations and actions, oldest first, and the scaled change that followed."""
+        obs, action = self.scaled(episodes.obs.astype(float)), self.encode(episodes.action)
+        start = np.repeat(episodes.starts, episodes.length)
+        row = np.arange(len(obs))
+        seen, acted = [], []
+        for back in reversed(range(history)):
+            at = row - back
+            seen.append(obs[np.maximum(at, start)])
+            acted.append(np.where((at >= start)[:, None], action[np.maximum(at, start)], 0.0))
+        change = (self.scaled(episodes.next_obs.astype(float)) - obs) / self.change
+        return np.concatenate(seen, axis=1), np.concatenate(acted, axis=1), change
+
+    def guard(self, seen: np.ndarray, change: np.ndarray, repeats: np.ndarray) -> Float[np.ndarray, " B"]:
+        """How far beyond all that clean sensors did: in range, in speed, in standing still; 0 is within."""
+        beyond = np.maximum(seen - self.high, self.low - seen)
+        fast = np.abs(change) / self.fastest - 1
+        # A reading may stand still a little longer than it ever did; twice as long and three steps is a lot.
+        still = (repeats - 3) / self.longest - 2
+        worst = np.maximum.reduce(np.maximum(np.maximum(beyond, fast), still), axis=1)
+        return np.log1p(np.maximum(worst, 0.0))
+
+
+@dataclass
+class Watch:
+    """The state of episodes (B of them) that are being watched."""
+
+    step: np.ndarray  # (B,) steps since the start
+    past: np.ndarray  # (B, history O) the last observations, scaled
+    acts: np.ndarray  # (B, history A) the last actions, encoded; 0 before the first
+    z: np.ndarray  # (B, O) the last innovation
+    average: np.ndarray  # (B, R, C) of the channels
+    repeats: np.ndarray  # (B, O) steps since the reading last changed
+
+    @staticmethod
+    def of(seen: np.ndarray, history: int, actuators: int, channels: int) -> "Watch":
+        """The state at the first, scaled, observations."""
+        rows, sensors = seen.shape
+        return Watch(
+            step=np.zeros(rows, int),
+            past=np.tile(seen, history),
+            acts=np.zeros((rows, history * actuators)),
+            z=np.zeros((rows, sensors)),
+            average=np.zeros((rows, 3, channels)),
+            repeats=np.zeros((rows, sensors)),
+        )
+
+    def rows(self, which: np.ndarray) -> "Watch":
+        """Copies of some of the episodes, by mask or by number."""
+        return Watch(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def put(self, which: np.ndarray, others: "Watch") -> None:
+        """Replaces some of the episodes."""
+        for field in fields(self):
+            getattr(self, field.name)[which] = getattr(others, field.name)
+
+
+def _one_hot(action: np.ndarray, first: int, actions: int) -> np.ndarray:
+    if not actions:
+        return action.astype(float)
+    return np.eye(actions)[np.asarray(action, int) - first]
+
+
+def _longest_repeats(episodes: Episodes) -> np.ndarray:
+    same = episodes.next_obs == episodes.obs
+    run, longest = np.zeros(same.shape[1]), np.ones(same.shape[1])
+    begins = set(episodes.starts.tolist())
+    for row, still in enumerate(same):
+        run = (run * (row not in begins) + 1) * still
+        longest = np.maximum(longest, run)
+    return longest
+
+
+def check_clean(episodes: Episodes, least: int) -> None:
+    """Raises InputError unless there are enough episodes, long enough and of finite numbers."""
+    if len(episodes) < least:
+        raise InputError(f"there are {len(episodes)} clean episodes, expected at least {least}")
+    if episodes.length.max(initial=0) < 2:
+        raise InputError("every episode has a single step, expected longer ones")
+    for name in ("obs", "next_obs", "action"):
+        if not np.isfinite(getattr(episodes, name)).all():
+            raise InputError(f"the clean episodes have {name} that is not finite, expected numbers")

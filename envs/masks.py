@@ -1,0 +1,69 @@
+"""Actions that are not always allowed: `info["action_mask"]` becomes part of what is seen.
+
+The mask stands after the observation, 1 for each choice that is allowed and 0 for each that is not, so that
+whatever stores, replays or records observations keeps masks with them, and a policy is a function of what it
+sees.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from training.errors import InputError
+
+
+class MaskedBox(gym.spaces.Box):
+    """A row of numbers whose last `choices` are a mask."""
+
+    def __init__(self, plain: gym.spaces.Box, choices: int) -> None:
+        low = np.concatenate([plain.low, np.zeros(choices)]).astype(np.float32)
+        high = np.concatenate([plain.high, np.ones(choices)]).astype(np.float32)
+        super().__init__(low, high, dtype=np.float32)
+        self.choices = choices
+
+
+class MaskedEnv(gym.Wrapper):
+    """Adds the mask to a row of numbers."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, gym.spaces.Box)
+        self.observation_space = MaskedBox(env.observation_space, choices(env.action_space))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self._seen(obs, info), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """Acts."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return self._seen(obs, info), reward, terminated, truncated, info
+
+    def _seen(self, obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        mask = np.ravel(info["action_mask"]) if "action_mask" in info else np.zeros(0)
+        wanted = choices(self.action_space)
+        if len(mask) != wanted:
+            raise InputError(f"info['action_mask'] has {len(mask)} numbers, expected {wanted}")
+        return np.concatenate([obs, mask]).astype(np.float32)
+
+
+def choices(space: gym.Space) -> int:
+    """How many choices an action space has, over all its axes; 0 when it is continuous."""
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    return int(np.sum(space.nvec)) if isinstance(space, gym.spaces.MultiDiscrete) else 0
+
+
+@lru_cache
+def masked(env: str) -> bool:
+    """Whether the environment with this id gives a mask, found out by a reset of one that is thrown away."""
+    one = gym.make(env, disable_env_checker=True)
+    try:
+        return choices(one.action_space) > 0 and "action_mask" in one.reset(seed=0)[1]
+    finally:
+        one.close()

@@ -1,0 +1,136 @@
+"""What `lab train` and `lab resume` set to work: an agent, one of another library, a generative model."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import agents.registry
+import generative.registry
+from agents.evaluation import evaluate
+from envs import make
+from generative import data
+from training import distributed, session
+from training.config import from_dict
+from training.diagnostics import dead_units
+from training.driver import Outcome
+from training.errors import InputError
+from training.folder import read_config
+from training.networks import evaluating
+from training.seeds import seed_global, stream
+from training.session import Work, share
+from training.state import Tree
+
+EVALUATION_EPISODES = 20
+MOST_SELECTED = 5_000  # rows that an evaluation of a model looks at
+DEAD_ROWS = 2_048  # rows of the last evaluation on which a unit must move to be alive
+TOGETHER = ("ppo", "autoencoder", "vae")  # what several processes can learn as one
+
+
+def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
+    """Learns in the new run folder `path`, from the start to the end; prints `said` when all is ready."""
+    return session.begin(path, kind, cfg, _work(kind, cfg), said)
+
+
+def go_on(path: Path) -> Outcome | None:
+    """Goes on with the run of `path` from its last checkpoint, or from its start; None if it is finished."""
+    found = read_config(path)
+    kind = found["kind"]
+    if kind in agents.registry.ENGINES:
+        raise InputError(f"{path} is a run of {kind}, which cannot be resumed: train it again")
+    modules = agents.registry.MODULES | generative.registry.MODULES
+    if kind not in modules:
+        raise InputError(f"{path} is a run of {kind!r}, expected one of {', '.join(modules)}")
+    cfg = from_dict(modules[kind].Config, found["config"], f"{path}/config.json")
+    return session.go_on(path, kind, cfg, partial(_work, kind, cfg))
+
+
+def finish(path: Path, kind: str, outcome: Outcome | None) -> None:
+    """Says how a run ended; a signal that ended it becomes the exit code."""
+    resumable = kind not in agents.registry.ENGINES
+    session.finish(path, outcome, f"`lab resume {path}` goes on" if resumable else "")
+
+
+def _work(kind: str, cfg: Any) -> Work:
+    seed_global(cfg.run.seed)
+    if distributed.world() > 1 and kind not in TOGETHER:
+        raise InputError(f"{kind} learns in one process, expected one of {', '.join(TOGETHER)} for more")
+    if kind in agents.registry.ENGINES:
+        return engine_work(kind, cfg)
+    return agent_work(kind, cfg) if kind in agents.registry.MODULES else model_work(kind, cfg)
+
+
+def agent_work(kind: str, cfg: Any) -> Work:
+    """A new agent and its environments."""
+    num_envs = share(cfg.num_envs, "num_envs")
+    envs = make(cfg.env, num_envs, stream(cfg.run.seed, distributed.own("envs")) % 2**31)
+    module = agents.registry.MODULES[kind]
+    learner = module.Learner(cfg, envs.spaces)
+    envs.to(learner.device)
+    return Work.of(
+        learner,
+        module.train(cfg, learner, envs),
+        save=lambda to: agents.registry.save(to, kind, learner),
+        evaluate=partial(_judge, learner, cfg),
+        subject=cfg.env,
+        state=lambda: {"envs": envs.state_dict()},
+        put_back=lambda tree: envs.load_state_dict(tree["envs"]),
+    )
+
+
+def engine_work(kind: str, cfg: Any) -> Work:
+    """A new agent of another library, which keeps its state and its environments to itself."""
+    learner = agents.registry.ENGINES[kind].Learner(cfg)
+    return Work(
+        updates=learner.updates(),
+        save=lambda to: agents.registry.save(to, kind, learner),
+        evaluate=partial(_judge, learner, cfg),
+        subject=cfg.env,
+        about=f"{cfg.algo} of another library: its runs cannot be resumed",
+    )
+
+
+def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
+    """The mean return of what an agent has learned so far, and its metrics."""
+    seed = stream(cfg.run.seed, "evaluation")
+    episodes = evaluate(learner.model.act, cfg.env, EVALUATION_EPISODES, seed, learner.device)
+    score = float(episodes.returns.mean())
+    seen = torch.from_numpy(episodes.obs[:: max(1, len(episodes.obs) // DEAD_ROWS)])
+    with dead_units(learner.model) as dead:
+        learner.model.act(seen.to(learner.device))
+    return score, {"eval/return": score, "eval/length": float(episodes.length.mean()), **dead}
+
+
+def model_work(kind: str, cfg: Any) -> Work:
+    """A new generative model and its data, in disjoint parts to fit, to select and for tests."""
+    table = data.load(cfg.data, missing=getattr(cfg, "missing", False))
+    fit, select, test = generative.registry.parts(table, cfg.run.seed)
+    share(getattr(cfg, "batch", 0), "batch")
+    module = generative.registry.module(kind)
+    learner = generative.registry.new_learner(kind, cfg, table, fit)
+    select = select[:MOST_SELECTED]
+    selection = torch.from_numpy(table.x[select]).to(learner.device)
+    labels = None if table.y is None else torch.from_numpy(table.y[select]).to(learner.device)
+    fingerprint = table.fingerprint()
+
+    def evaluation() -> tuple[float, Mapping[str, float]]:
+        with torch.no_grad(), evaluating(learner.model), dead_units(learner.model) as dead:
+            score, found = learner.model.measure(selection, labels)
+        return score, {**found, **dead}
+
+    def check(tree: Tree) -> None:
+        if tree["fingerprint"] != fingerprint:
+            raise InputError(f"{cfg.data} has changed since the run began, expected the same rows")
+
+    return Work.of(
+        learner,
+        module.train(cfg, learner),
+        save=lambda to: generative.registry.save(to, kind, learner, table),
+        evaluate=evaluation,
+        subject=Path(cfg.data).stem,
+        state=lambda: {"fingerprint": fingerprint},
+        put_back=check,
+        about=f"{len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests",
+    )

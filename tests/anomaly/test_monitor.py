@@ -1,0 +1,332 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomaly.calibration import threshold
+from anomaly.monitor import RolloutMonitor
+from anomaly.monitor_env import MonitorWrapper, VectorMonitorWrapper
+from anomaly.monitor_isolation import guess
+from anomaly.monitor_live import Rule
+from anomaly.monitor_nets import Config, Polynomial, beta_nll
+from anomaly.monitor_statistics import Channels, Moments, averaged, edges, quantile_band
+from anomaly.rollouts import after, time_matched_auroc
+from envs.faults import Fault, FaultyEnv
+from envs.recording import Episodes, record
+from envs.vector import make_one
+from training.errors import InputError
+
+ENV = "CartPole-v1"
+SMALL = Config(members=2, hidden=(16,), steps=300, place_steps=200)
+CLEAN, MORE, FRESH = range(12), range(100, 160), range(300, 320)
+
+
+def balance(obs: torch.Tensor) -> torch.Tensor:
+    return (obs @ torch.tensor([0.3, 0.5, 3.0, 1.0]) > 0).long()
+
+
+def episodes(seeds: range, **fault: object) -> Episodes:
+    faults = [Fault(**fault)] * len(seeds) if fault else None
+    return record(balance, ENV, seeds, faults, max_steps=60)
+
+
+@pytest.fixture(scope="module")
+def monitor() -> RolloutMonitor:
+    torch.set_num_threads(1)
+    made = RolloutMonitor.fit(episodes(CLEAN), SMALL)
+    made.calibrate(episodes(MORE), alpha=0.05)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _latching(monitor: RolloutMonitor) -> None:
+    monitor.live.rule = Rule()
+
+
+def test_beta_nll_of_hand_numbers_and_its_gradient() -> None:
+    change, mean = torch.tensor([[[2.0]]]), torch.zeros(1, 1, 1, requires_grad=True)
+    log_sigma = torch.full((1, 1, 1), math.log(2.0), requires_grad=True)
+    loss = beta_nll(change, mean, log_sigma)
+    assert loss.item() == pytest.approx(2 * (0.5 + math.log(2.0)))
+    loss.backward()
+    assert mean.grad.item() == pytest.approx(-1.0)  # σ (μ − Δ) / σ²
+    assert log_sigma.grad.item() == pytest.approx(0.0)  # σ (1 − 1): the right σ already
+    wide = torch.full((1, 1, 1), math.log(4.0), requires_grad=True)
+    beta_nll(change, mean, wide).backward()
+    assert wide.grad.item() == pytest.approx(4 * (1 - 0.25))
+
+
+def test_a_polynomial_finds_a_cubic_exactly() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    y = np.stack([x[:, 0] ** 3 - 2 * x[:, 1] * x[:, 2], 1 + x[:, 2]], axis=1)
+    found = Polynomial.fit(x, y)
+    np.testing.assert_allclose(found(x), y, atol=1e-5)
+
+
+def test_channels_are_the_products_of_their_docstring() -> None:
+    channels = Channels(sensors=2, actions=1)
+    z, last, state = np.array([[2.0, -1.0]]), np.array([[3.0, 1.0]]), np.array([[0.5, 4.0]])
+    found = channels.of(z, last, state, np.array([[10.0]]), np.array([[7.0, 8.0]]))[0]
+    shift, spread, memory = [2, -1], [3, 0], [6, -1]
+    assert found.tolist() == [*shift, *spread, *memory, 1, 8, -0.5, -4, 20, -10, 7, 8]
+    assert (channels.count, channels.sizes.sum()) == (14, 14)
+
+
+def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
+    channels = Channels(sensors=1, actions=1)
+    u = np.zeros((1, 3, channels.count))
+    u[0, 2] = [1, -2, 0, 3, 0, 0, 5]
+    found = np.exp(channels.gather(u)[0]).reshape(3, 2, 7) - 1e-3
+    np.testing.assert_allclose(found[2], [[1, 4, 0, 9, 0, 0, 25]] * 2, atol=1e-9)
+    np.testing.assert_allclose(found[:2], 0, atol=1e-9)
+
+
+def test_averages_have_the_closed_form_of_their_rate() -> None:
+    rng = np.random.default_rng(0)
+    mean = np.zeros((4_000, 3, 1))
+    for step in range(400):
+        mean = averaged(mean, rng.normal(size=(4_000, 1)), step)
+    variance = [rate / (2 - rate) for rate in (1, 1 / 8, 1 / 64)]
+    np.testing.assert_allclose(mean.var(axis=0)[:, 0], variance, rtol=0.1)
+    first = averaged(np.zeros((1, 3, 1)), np.array([[5.0]]), 0)
+    assert first.ravel().tolist() == [5.0, 5.0, 5.0]
+
+
+def test_moments_are_means_and_deviations_by_bin() -> None:
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (5_000, 1))
+    moments = Moments(3, 1)
+    moments.add(0, rows)
+    moments.add(1, rows + 1)
+    mean, inverse = moments.band()
+    np.testing.assert_allclose(mean.ravel(), [rows.mean(), rows.mean() + 1, rows.mean() + 1], rtol=1e-6)
+    np.testing.assert_allclose(1 / inverse.ravel(), rows.std(), rtol=1e-6)
+
+
+def test_bins_double_and_hold_enough_rows() -> None:
+    assert edges(np.full(100, 20)).tolist() == [0, 1, 2, 4, 8, 16]
+    assert edges(np.full(5, 20)).tolist() == [0]
+    assert edges(np.full(10, 64)).tolist() == [0, 16, 32]
+
+
+def test_bands_reach_from_the_median_to_the_99th_percentile() -> None:
+    values = np.arange(1001.0)[:, None]
+    middle, scale = quantile_band(values, np.zeros(1001, int), 2)
+    assert middle.ravel().tolist() == [500, 500]
+    np.testing.assert_allclose(1 / scale.ravel(), 490)
+
+
+def test_clean_episodes_are_quiet_and_faults_are_not(monitor: RolloutMonitor) -> None:
+    clean = monitor.score(episodes(FRESH))
+    assert monitor.alarms(clean).any(axis=1).mean() <= 0.25
+    for fault in ({"kind": "bias", "size": 0.1, "sensors": (2,)}, {"kind": "force", "size": 1.5}):
+        score = monitor.score(episodes(FRESH, onset=20, **fault))
+        assert (score[:, :20] == clean[:, :20])[~np.isnan(clean[:, :20])].all()
+        onset = np.full(len(FRESH), 20)
+        assert time_matched_auroc(after(score, onset), clean).value > 0.9
+
+
+def test_wrapper_vector_wrapper_and_bare_updates_agree_with_scoring_at_once(monitor: RolloutMonitor) -> None:
+    played = episodes(FRESH)
+    score = monitor.score(played)
+    monitor.update(played.obs[0])
+    bare = [monitor.update(o, a).score for o, a in zip(played.next_obs[:60], played.action[:60], strict=True)]
+    np.testing.assert_allclose(bare, score[0, :60], rtol=1e-4, atol=1e-4)
+    env = MonitorWrapper(make_one(ENV), monitor)
+    env.reset(seed=FRESH[0])
+    wrapped = [env.step(int(action))[4]["monitor"].score for action in played.action[:60]]
+    np.testing.assert_allclose(wrapped, score[0, :60], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_vector_environments_begin_anew_where_an_episode_does(monitor: RolloutMonitor, mode: str) -> None:
+    import gymnasium as gym
+
+    inner = gym.vector.SyncVectorEnv(
+        [lambda: make_one(ENV)] * 2, autoreset_mode=gym.vector.AutoresetMode(mode)
+    )
+    env = VectorMonitorWrapper(inner, monitor)
+    env.reset(seed=1)
+    ended = np.zeros(2, bool)
+    began = 0
+    for _ in range(120):  # always pushing left, both poles fall again and again
+        _, _, terminated, truncated, info = env.step(np.zeros(2, int))
+        step = monitor.live._watch.step
+        fresh = (terminated | truncated) if mode == "SameStep" else ended
+        assert (step[fresh] == 0).all()
+        assert (info["monitor"].score[fresh] == 0).all()
+        assert (step[~fresh] > 0).all()
+        ended = terminated | truncated
+        began += int(fresh.sum())
+    assert began > 5
+
+
+def raising(monitor: RolloutMonitor) -> list[tuple[bool, bool]]:
+    """(alarm, raised) of a jump of the angle at step 5 that is gone at step 6."""
+    played = episodes(range(500, 501))
+    obs = played.next_obs[:60].astype(float)
+    obs[5, 2] += 0.3
+    monitor.update(played.obs[0])
+    found = [monitor.update(o, a) for o, a in zip(obs, played.action[:60], strict=True)]
+    return [(v.alarm, v.raised) for v in found]
+
+
+def test_an_alarm_latches_until_it_is_armed_again(monitor: RolloutMonitor) -> None:
+    found = raising(monitor)
+    assert found[4] == (False, False)
+    assert found[5] == (True, True)
+    assert set(found[6:]) == {(True, False)}
+    monitor.rearm()
+    assert not monitor.live.alarm.any()
+
+
+def test_an_alarm_that_does_not_latch_ends_after_its_cool_down(monitor: RolloutMonitor) -> None:
+    scores = iter([0, 9, 9, 0, 0, 9, 0, 0, 0, 9])
+    monitor.live.rule = Rule(latch=False, cooldown=3)
+    played = episodes(range(500, 501))
+    monitor.update(played.obs[0])
+    live, threshold, scorer = monitor.live, monitor.threshold, monitor.live._scorer
+    high = [scorer.threshold + score - 1 for score in scores]
+    live._scorer = Scripted(scorer, live, high)
+    found = [monitor.update(played.next_obs[i], played.action[i]) for i in range(10)]
+    live._scorer = scorer
+    assert [v.alarm for v in found] == [False, True, True, True, True, True, True, True, False, True]
+    assert [v.raised for v in found].count(True) == 2
+    assert monitor.threshold == threshold
+
+
+class Scripted:
+    """A scorer whose scores are known; isolation asks the true one."""
+
+    def __init__(self, true: object, live: object, scores: list[float]) -> None:
+        self.true, self.live, self.scores, self.threshold = true, live, scores, true.threshold
+
+    def step(self, watch, obs, action):
+        found = self.true.step(watch, obs, action)
+        return np.array([self.scores.pop(0)]) if watch is self.live._watch else found
+
+    def foretold(self, watch, action):
+        return self.true.foretold(watch, action)
+
+
+def test_the_broken_sensor_is_named_and_replaced(monitor: RolloutMonitor) -> None:
+    fault = Fault(kind="bias", size=0.3, sensors=(2,), onset=20)
+    clean, broken = make_one(ENV), MonitorWrapper(FaultyEnv(make_one(ENV), fault), monitor, "virtual")
+    true, _ = clean.reset(seed=7)
+    obs, _ = broken.reset(seed=7)
+    for _ in range(40):
+        action = int(balance(torch.from_numpy(true)[None])[0])
+        true = clean.step(action)[0]
+        obs, *_, info = broken.step(action)
+    finding = info["monitor"].finding
+    assert (finding.sensor, finding.kind) == (2, "bias")
+    np.testing.assert_allclose(obs, true, atol=0.05)
+
+
+def test_what_a_reading_does_tells_the_kind_of_fault() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20)
+    assert guess(np.full(20, 0.3), truth) == "stuck"
+    assert guess(np.zeros(20), truth) == "dropout"
+    assert guess(np.array([np.nan, 1.0]), truth[:2]) == "dropout"
+    assert guess(truth + 2, truth + 1e-3 * rng.normal(size=20)) == "bias"
+    assert guess(truth + 0.1 * np.arange(20), truth) == "drift"
+    assert guess(truth + rng.normal(size=20), truth) == "noise"
+    assert guess(truth[:2] + 1, truth[:2]) == "unknown"
+
+
+def test_an_alarm_calls_stops_and_falls_back(monitor: RolloutMonitor) -> None:
+    fault = Fault(kind="bias", size=0.5, onset=10)
+    told: list = []
+    done: list = []
+    env = MonitorWrapper(
+        FaultyEnv(make_one(ENV), fault), monitor, told.append, lambda obs: done.append(1) or 0
+    )
+    obs, _ = env.reset(seed=7)
+    for _ in range(15):
+        obs, *_ = env.step(int(balance(torch.from_numpy(obs)[None])[0]))
+    assert len(told) == 1
+    assert len(done) == 4
+    stopping = MonitorWrapper(FaultyEnv(make_one(ENV), fault), monitor, "stop")
+    obs, _ = stopping.reset(seed=7)
+    truncated, steps = False, 0
+    while not truncated:
+        obs, _, _, truncated, _ = stopping.step(int(balance(torch.from_numpy(obs)[None])[0]))
+        steps += 1
+    assert steps == 11
+
+
+def test_a_reading_that_is_no_number_is_an_alarm_and_leaves_no_trace(monitor: RolloutMonitor) -> None:
+    played = episodes(range(500, 501))
+    monitor.update(played.obs[0])
+    obs = played.next_obs[0].astype(float)
+    obs[1] = np.nan
+    verdict = monitor.update(obs, played.action[0])
+    assert (verdict.score, verdict.alarm, verdict.finding.sensor) == (math.inf, True, 1)
+    assert np.isfinite(verdict.obs).all()
+    assert np.isfinite(monitor.update(played.next_obs[1], played.action[1]).score)
+
+
+def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: Path) -> None:
+    monitor.save(tmp_path / "model")
+    again = RolloutMonitor.load(tmp_path / "model")
+    fresh = episodes(FRESH)
+    np.testing.assert_array_equal(again.score(fresh), monitor.score(fresh))
+    assert (again.threshold, again.alpha) == (monitor.threshold, monitor.alpha)
+    assert monitor.promise(1, 50) == again.promise(1, 50)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.update(np.zeros(3)), "expected \\(4,\\)"),
+        (lambda m: (m.update(np.zeros(4)), m.update(np.zeros(4), 5)), "expected one of 2 from 0 on"),
+        (lambda m: (m.update(np.zeros(4)), m.update(np.zeros((2, 4)), [0, 1])), "begin with update"),
+        (
+            lambda m: m.calibrate(episodes(range(5)), 0.05),
+            "with 5 episodes to calibrate, expected 19 or more",
+        ),
+        (lambda m: m.calibrate(episodes(range(5)), 1.5), "expected a rate between 0 and 1"),
+        (lambda m: RolloutMonitor.fit(episodes(range(1)), SMALL), "1 clean episodes, expected at least 5"),
+        (lambda m: RolloutMonitor.fit(record(balance, ENV, range(6), max_steps=1), SMALL), "single step"),
+        (
+            lambda m: m.score(pendulum()),
+            "3 sensors and 1 actions, the monitor of CartPole-v1 expects 4 and 2",
+        ),
+        (lambda m: MonitorWrapper(make_one(ENV), m, "shout"), "on_alarm is 'shout'"),
+        (lambda m: RolloutMonitor.load(Path("nowhere")), "does not exist"),
+        (lambda m: Rule(cooldown=0), "cooldown is 0"),
+    ],
+)
+def test_bad_input_is_one_clear_line(monitor: RolloutMonitor, call, message: str) -> None:
+    with pytest.raises(InputError, match=message) as told:
+        call(monitor)
+    assert "\n" not in str(told.value)
+
+
+def pendulum() -> Episodes:
+    return record(lambda obs: obs[:, :1] * 0, "Pendulum-v1", range(3), max_steps=5)
+
+
+def test_episodes_with_missing_numbers_are_refused(monitor: RolloutMonitor) -> None:
+    broken = episodes(range(6))
+    broken.next_obs[3, 1] = np.nan
+    with pytest.raises(InputError, match="next_obs that is not finite"):
+        RolloutMonitor.fit(broken, SMALL)
+
+
+def test_the_promise_holds_over_calibration_sets_of_autocorrelated_episodes() -> None:
+    """2,000 times: 39 episodes calibrate, another is tested; each an AR(1) of memory 0.95, watched by its
+    largest average at three rates, which is what the threshold is a quantile of."""
+    rng = np.random.default_rng(0)
+    sets = 2_000, 40
+    value = rng.normal(size=sets[0] * sets[1])
+    mean, highest = np.zeros((len(value), 3, 1)), np.full(len(value), -np.inf)
+    for step in range(60):
+        value = 0.95 * value + math.sqrt(1 - 0.95**2) * rng.normal(size=len(value))
+        mean = averaged(mean, value[:, None], step)
+        highest = np.maximum(highest, np.abs(mean).max(axis=(1, 2)))
+    tested, *calibrated = highest.reshape(sets).T
+    limits = [threshold(np.sort(row), 0.05) for row in np.array(calibrated).T]
+    assert 0.035 < (tested > limits).mean() <= 0.065
