@@ -21,6 +21,9 @@ SMALLER = {
     "rainbow": {"updates": 4},
     "vae": {"batch": 500},
     "autoencoder": {"batch": 500},
+    "denoiser": {"batch": 500},
+    "gan": {"guard_every": 7},
+    "som": {"batch": 500},
 }
 
 

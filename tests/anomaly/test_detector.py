@@ -13,6 +13,7 @@ from anomaly.models import OWN
 from anomaly.sample import of_table
 from generative import autoencoder, registry, vae
 from generative.data import Table, load
+from generative.parts.rows import Form
 from training.checkpoint import save_model
 from training.errors import InputError
 from training.optim import OptimConfig
@@ -235,7 +236,7 @@ def test_too_few_rows_are_refused() -> None:
 
 
 def test_scores_do_not_depend_on_how_rows_are_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = autoencoder.Autoencoder(autoencoder.Config(), 4)
+    model = autoencoder.Autoencoder(autoencoder.Config(), Form(4))
     x = table(100).x
     whole = score_rows(model, x)
     monkeypatch.setattr("anomaly.models.BLOCK", 7)

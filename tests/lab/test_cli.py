@@ -40,6 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", "vae", "--data", "normal.csv", "--steps", "60", "--dir", "model"],
         ["fit", "normal.csv", "--from", "model", "--dir", "detector"],
         ["fit", "normal.csv", "--detector", "memory", "--dir", "memory"],
+        ["train", "gan", "--data", "digits", "--conditional", "--steps", "40", "--dir", "labelled"],
+        ["train", "som", "--data", "digits", "--steps", "60", "--dir", "map"],
     ):
         done = lab(*words, cwd=here)
         assert done.returncode == 0, done.stderr
@@ -55,7 +57,7 @@ def test_version_and_help() -> None:
     assert all(f"lab {name}" in said.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train autoencoder"])
+@pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train gan"])
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     said = lab(*command.split(), "--help", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
@@ -83,6 +85,34 @@ def test_evaluate_says_how_it_played_and_records(place: Path) -> None:
     assert (place / "agent" / "rollouts" / "greedy-0.npz").is_file()
     sampled = lab("evaluate", "agent", "--episodes", "5", "--sample", cwd=place)
     assert "actions drawn from the policy" in sampled.stdout
+
+
+def test_models_are_held_against_their_test_rows(place: Path) -> None:
+    done = lab("evaluate", "labelled", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for word in ("coverage", "floor", "sha256", "samples look like   0 ", "nearest known row"):
+        assert word in done.stdout
+    assert (place / "labelled/nearest.png").read_bytes()[:4] == b"\x89PNG"
+    assert lab("evaluate", "labelled", cwd=place).stdout == done.stdout
+    said = lab("evaluate", "model", "--samples", "20", cwd=place).stdout
+    for word in ("log p(x)", "K = 20", "active; KL in nats", "R²", "the columns, scaled"):
+        assert word in said
+    assert "topographic error" in lab("evaluate", "map", cwd=place).stdout
+
+
+def test_samples_are_pictures_and_numbers(place: Path) -> None:
+    done = lab("generate", "labelled", "--count", "12", "--label", "7", "--out", "sevens", cwd=place)
+    assert done.returncode == 0, done.stderr
+    with np.load(place / "sevens.npz") as found:
+        assert (found["x"].shape, set(found["y"])) == ((12, 1, 8, 8), {"7"})
+    assert (place / "sevens.png").read_bytes()[:4] == b"\x89PNG"
+    assert lab("generate", "labelled", "--interpolate", "--out", "ways", cwd=place).returncode == 0
+    assert lab("generate", "model", "--count", "5", "--out", "rows", cwd=place).returncode == 0
+    assert (place / "rows.csv").read_text().splitlines()[0] == "a,b,c"
+    assert len((place / "rows.csv").read_text().splitlines()) == 6
+    assert lab("generate", "map", "--out", "map-picture", cwd=place).returncode == 0
+    with np.load(place / "map-picture.npz") as found:
+        assert found["u_matrix"].shape == (12, 12)
 
 
 def test_the_same_configuration_learns_the_same_weights(place: Path) -> None:
@@ -174,7 +204,28 @@ BAD_CALLS = {
     "evaluate": "run",
     "evaluate nowhere": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
-    "evaluate model": "expected an agent",
+    "evaluate detector": "expected",
+    "evaluate model --record": "expected no --sample and no --record",
+    "evaluate model --samples 0": "samples is 0, expected 1 or more",
+    "generate": "run",
+    "generate agent": "is a run of 'ppo', expected one of",
+    "generate nowhere": "nowhere does not exist",
+    "generate model --count 0": "count is 0, expected 1 or more",
+    "generate model --label 7": "was trained without labels",
+    "generate model --out no/where": "no does not exist",
+    "generate labelled --label 12": "label is '12', expected one of 0, 1, 2",
+    "train vae --data mixed --dir new": "has 6 × 5 pixels and",
+    "train vae --data empty --dir new": "empty has no pictures",
+    "train gan --data oneclass.npz --conditional --dir new": "has 1 labels, a conditional GAN expects 2",
+    "train vae --data normal.csv --conditional --dir new": "has 0 labels, a conditional VAE expects 2",
+    "train vae --data constant.csv --dir new": "all rows to fit are equal",
+    "train vae --data nan.npz --dir new": "is missing (NaN)",
+    "train gan --data normal.csv --network conv --dir new": "a row is 3 columns, the network 'conv' expects",
+    "train autoencoder --data digits --network lstm --dir new": "a row is 1 × 8 × 8, the network",
+    "train gan --betas 0.5 1.5 --dir new": "expected two rates below 1",
+    "train denoiser --lowest 2 --dir new": "lowest is 2.0, expected no more than highest",
+    "train som --height 1 --width 1 --dir new": "the grid is 1 × 1",
+    "train vae --binarise --likelihood gaussian --dir new": "--binarise expects bernoulli",
     "evaluate half": "is not JSON",
     "evaluate cut": "cut/model does not exist",
     "evaluate damaged": "the file is damaged",
@@ -252,6 +303,14 @@ BAD_CALLS = {
 def bad_place(place: Path) -> Path:
     import shutil
 
+    from PIL import Image
+
+    (place / "mixed").mkdir()
+    Image.new("L", (5, 5)).save(place / "mixed/a.png")
+    Image.new("L", (6, 5)).save(place / "mixed/b.png")
+    np.savez(place / "oneclass.npz", x=np.random.default_rng(0).normal(size=(30, 2)), y=np.zeros(30, int))
+    np.savez(place / "nan.npz", x=np.array([[1.0, np.nan], [2.0, 3.0], [1.0, 4.0]]))
+    (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     (place / "empty").mkdir()
     (place / "half").mkdir()
     (place / "other-engine").mkdir()
