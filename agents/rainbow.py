@@ -191,7 +191,7 @@ class Learner:
         self.generator = torch_generator(cfg.run.seed, "rainbow", self.device)
         self.step = 0
         self.bouts = 0
-        self.update = fast(self._update, cfg.run.mode)
+        self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     @property
     def epsilon(self) -> float:

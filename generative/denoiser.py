@@ -23,6 +23,7 @@ from generative.parts.rows import Form, Kept, Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
 from training.errors import InputError
+from training.distributed import mine
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig
 from training.optim import OptimConfig
@@ -167,6 +168,6 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
         x = learner.x[learner.order.draw(len(learner.x), cfg.batch)]
         noise = torch.randn(x.shape, generator=learner.generator, device=learner.device)
         share = torch.rand(len(x), generator=learner.generator, device=learner.device)
-        metrics = learner.update(x, noise, share)
+        metrics = learner.update(mine(x), mine(noise), mine(share))
         learner.step += 1
         yield learner.step, metrics

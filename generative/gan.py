@@ -34,6 +34,7 @@ from training.average import Average
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.errors import InputError
+from training.distributed import mine
 from training.metrics import Metrics
 from training.optim import Adam, cosine
 from training.run import RunConfig
@@ -222,8 +223,9 @@ class Learner:
         metrics: Metrics = {}
         for n in range(self.cfg.critic_steps):
             index = self.order.draw(len(self.x), self.cfg.batch)
+            z = torch.randn(len(index), self.cfg.latent, generator=self.random, device=self.device)
+            index, z = mine(index), mine(z)
             x, y = self.x[index], None if self.y is None else self.y[index]
-            z = torch.randn(len(x), self.cfg.latent, generator=self.random, device=self.device)
             samples = self.model.generator(z, y)
             due = (self.step * self.cfg.critic_steps + n) % self.cfg.r1_every == 0
             metrics |= self.criticise(x, samples.detach(), y, due)

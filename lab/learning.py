@@ -28,7 +28,7 @@ from training.state import Tree
 EVALUATION_EPISODES = 20
 MOST_SELECTED = 5_000  # rows that an evaluation of a model looks at
 DEAD_ROWS = 2_048  # rows of the last evaluation on which a unit must move to be alive
-TOGETHER = ("ppo", "autoencoder", "vae")  # what several processes can learn as one
+TOGETHER = ("ppo", "autoencoder", "denoiser", "gan", "vae")  # what several processes can learn as one
 
 
 def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
@@ -111,6 +111,8 @@ def model_work(kind: str, cfg: Any) -> Work:
     table = data.load(cfg.data, missing=getattr(cfg, "missing", False))
     fit, select, test = generative.registry.parts(table, cfg.run.seed)
     share(getattr(cfg, "batch", 0), "batch")
+    if distributed.world() > 1 and hasattr(cfg, "layer") and cfg.layer.norm == "batch":
+        raise InputError("norm is batch, expected another: each process would normalise by its own rows")
     module = generative.registry.module(kind)
     learner = generative.registry.new_learner(kind, cfg, table, fit)
     select = select[:MOST_SELECTED]
