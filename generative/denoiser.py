@@ -22,8 +22,8 @@ from generative.parts.networks import Network, Plan, decoder, encoder
 from generative.parts.rows import Form, Kept, Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
-from training.errors import InputError
 from training.distributed import mine
+from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig
 from training.optim import OptimConfig

@@ -33,8 +33,8 @@ from generative.parts.rows import Form, Kept, Order, Scale
 from training.average import Average
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.errors import InputError
 from training.distributed import mine
+from training.errors import InputError
 from training.metrics import Metrics
 from training.optim import Adam, cosine
 from training.run import RunConfig
