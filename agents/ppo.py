@@ -101,7 +101,7 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = ActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
-        self.rewards = RewardNorm(cfg.num_envs // distributed.world(), cfg.gamma, self.device)
+        self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)

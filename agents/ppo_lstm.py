@@ -31,6 +31,7 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp, recurrent
+from training.normalise import normalised
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -179,7 +180,7 @@ class Rows(NamedTuple):
 class Learner:
     """Everything that learning changes: policy, optimizer, memories of the play, counter, generator."""
 
-    STATE = ("model", "optimizer", "h", "c", "begins", "generator", "step")
+    STATE = ("model", "optimizer", "h", "c", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -189,7 +190,6 @@ class Learner:
             self.model = RecurrentActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.h, self.c = self.model.blank(cfg.num_envs)
-        self.begins = torch.ones(cfg.num_envs, dtype=torch.bool, device=self.device)
         self.generator = torch_generator(cfg.run.seed, "ppo_lstm", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
@@ -202,11 +202,10 @@ class Learner:
         rows: list[Transition] = []
         begins, seen = [], []
         for noise in head.noise(cfg.rollout, envs.num_envs, generator=self.generator).unbind():
-            outputs, value, memory = self.model(envs.obs[None], self.begins[None], memory)
-            rows.append(envs.step(head.sample(outputs[0], noise)))
-            begins.append(self.begins)
+            begins.append(envs.begins)
+            outputs, value, memory = self.model(envs.obs[None], envs.begins[None], memory)
             seen.append((outputs, value, *memory))
-            self.begins = rows[-1].terminated | rows[-1].truncated | ~rows[-1].valid
+            rows.append(envs.step(head.sample(outputs[0], noise)))
         self.h, self.c = memory
         self.step += envs.num_envs * cfg.rollout
         rollout = Transition.stack(rows)
@@ -217,8 +216,7 @@ class Learner:
         advantage = gae(reward, value, next_value, *ends, gamma=cfg.gamma, lam=cfg.lam)
         log_prob = head.log_prob(outputs.flatten(0, 1), rollout.action.flatten(0, 1)).view_as(value)
         target = advantage + value
-        played = advantage[rollout.valid]
-        advantage = (advantage - played.mean()) / (played.std(correction=0) + 1e-8)
+        advantage = advantage.masked_scatter(rollout.valid, normalised(advantage[rollout.valid]))
         told = (rollout.obs, rollout.action, torch.stack(begins), rollout.valid)
         return Rows(*told, log_prob, advantage, target), first
 

@@ -20,6 +20,26 @@ PPO = {
         max_norm=1.0,
         reward_scale=0.05,
     ),
+    "Acrobot-v1": ppo.Config(
+        env="Acrobot-v1",
+        num_envs=32,
+        rollout=128,
+        lam=0.94,
+        activation="silu",
+        reward_scale=0.03,
+        run=RunConfig(steps=200_000),
+    ),
+    "LunarLander-v3": ppo.Config(
+        env="LunarLander-v3",
+        num_envs=64,
+        minibatch=512,
+        lr=2e-3,
+        gamma=0.999,
+        lam=0.98,
+        entropy_coef=0.01,
+        reward_scale=0.02,
+        run=RunConfig(steps=1_000_000),
+    ),
 }
 
 DQN = {

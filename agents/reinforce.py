@@ -111,10 +111,12 @@ class Learner:
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the episodes that ended in a rollout: obs, action and G, each (B, ...)."""
+        begins = envs.begins  # what waits there was cut off by a restart, and never ends
         rollout = self.model.play(envs, self.cfg.rollout, self.generator)
         self.step += envs.num_envs * self.cfg.rollout
         if self.waiting is not None:
-            waiting = (field.to(self.device) for field in self.waiting)
+            waiting = Transition(*(field.to(self.device) for field in self.waiting))
+            waiting = waiting._replace(valid=waiting.valid & ~begins)
             rollout = Transition(*map(torch.cat, zip(waiting, rollout, strict=True)))
         with torch.no_grad():
             next_value = self.model(rollout.next_obs)[1]

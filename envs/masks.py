@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from envs.own import own
 from training.errors import InputError
 
 
@@ -59,11 +60,18 @@ def choices(space: gym.Space) -> int:
     return int(np.sum(space.nvec)) if isinstance(space, gym.spaces.MultiDiscrete) else 0
 
 
+def masked(env: str, action_space: gym.Space) -> bool:
+    """Whether the environment called `env` gives a mask."""
+    return choices(action_space) > 0 and _masked(env)
+
+
 @lru_cache
-def masked(env: str) -> bool:
-    """Whether the environment with this id gives a mask, found out by a reset of one that is thrown away."""
-    one = gym.make(env, disable_env_checker=True)
+def _masked(env: str) -> bool:
+    """Found out once, by a reset of an environment that is thrown away."""
+    one = own(env) or gym.make(env, disable_env_checker=True)
     try:
-        return choices(one.action_space) > 0 and "action_mask" in one.reset(seed=0)[1]
+        return "action_mask" in one.reset(seed=0)[1]
+    except Exception:  # the real ones will raise it too, and then it is said whose it is
+        return False
     finally:
         one.close()

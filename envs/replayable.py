@@ -1,9 +1,15 @@
-"""Environments that can be put back into the middle of an episode, whatever they are made of."""
+"""Environments that can be put back into the middle of an episode, and whose errors say where they are."""
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
+
+from training.errors import InputError
+
+T = TypeVar("T")
 
 
 class Replayable(gym.Wrapper):
@@ -11,23 +17,66 @@ class Replayable(gym.Wrapper):
 
     Physics engines hide their state, but with the same generator at the reset and the same actions they do
     the same again. An episode without an end would be remembered without an end.
+
+    What the environment raises, and what it returns that is no number or of another shape, becomes an
+    InputError that names the environment by its `index`, its first seed, the episode and the step.
     """
+
+    def __init__(self, env: gym.Env, index: int = 0) -> None:
+        super().__init__(env)
+        self._index, self._episode = index, -1
+        self._first: int | None = None  # the seed of the first reset
+        self._actions: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         """Starts an episode, and remembers the seed or the generator's state it starts from."""
-        self._seed = seed
+        self._seed, self._episode = seed, self._episode + 1
+        self._first = seed if self._first is None else self._first
         self._random = self.unwrapped.np_random.bit_generator.state if seed is None else None
-        self._actions: list[Any] = []
-        return self.env.reset(seed=seed, options=options)
+        self._actions = []
+        obs, info = self._named(lambda: self.env.reset(seed=seed, options=options))
+        self._check(obs, 0.0)
+        return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         """Acts, and remembers the action."""
         self._actions.append(action)
-        return self.env.step(action)
+        obs, reward, terminated, truncated, info = self._named(lambda: self.env.step(action))
+        self._check(obs, reward)
+        return obs, reward, terminated, truncated, info
+
+    def _named(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except Exception as error:  # whatever users' code raises
+            raise self._error(f"raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+    def _check(self, obs: Any, reward: Any) -> None:
+        wanted = self.observation_space.shape
+        found = np.asarray(obs)
+        if found.shape != wanted or found.dtype.kind not in "fiub":
+            raise self._error(f"shows {found.dtype} {found.shape}, expected numbers {wanted}")
+        if found.dtype.kind == "f" and np.isnan(found).any():
+            raise self._error(f"shows NaN in sensor {int(np.isnan(found).argmax())}, expected numbers")
+        if isinstance(reward, float) and math.isfinite(reward):
+            return
+        paid = np.asarray(reward)
+        if paid.size != 1 or paid.dtype.kind not in "fiub" or not np.isfinite(paid).all():
+            raise self._error(f"pays {reward!r}, expected a finite number")
+
+    def _error(self, what: str) -> InputError:
+        step = len(self._actions)
+        where = f"environment {self._index} (seed {self._first}), episode {self._episode}, step {step}"
+        return InputError(f"{where}: it {what}")
 
     def state_dict(self) -> dict[str, Any]:
         """How the episode began, and its actions (T,) or (T, A)."""
-        return {"seed": self._seed, "random": self._random, "actions": np.array(self._actions)}
+        return {
+            "seed": self._seed,
+            "random": self._random,
+            "actions": np.array(self._actions),
+            "episode": self._episode,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Plays the episode of `state` up to where it was, and returns the observation there."""
@@ -36,4 +85,5 @@ class Replayable(gym.Wrapper):
         obs, _ = self.reset(seed=state["seed"])
         for action in state["actions"]:
             obs, *_ = self.step(action)
+        self._episode = state["episode"]
         return obs

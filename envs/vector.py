@@ -10,6 +10,7 @@ Gymnasium offers three autoreset modes, and nothing outside this file knows them
 """
 
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.masks import MaskedEnv, masked
+from envs.own import own
 from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.transition import Transition
@@ -27,31 +29,43 @@ from training.errors import InputError
 from training.metrics import Metrics
 from training.state import capture, restore
 
+BACKENDS = ("gymnasium", "envpool", "tensor")
 _NATIVE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"  # the one whose state can be saved
 _CARTPOLE = ("state", "steps", "prev_done", "low", "high")  # what Gymnasium's vector CartPole holds
-_COUNTS = ("_resetting", "_return", "_length", "_returns", "_lengths")  # what we hold about episodes
+_COUNTS = (
+    "begins",
+    "_resetting",
+    "_return",
+    "_length",
+    "_returns",
+    "_lengths",
+)  # what we hold about episodes
 
 
 class VectorEnv:
     """N environments that never end: `step` takes actions (N,) or (N, A) and returns a `Transition`.
 
-    `obs` (N, O) is what to act on next.
+    `obs` (N, O) is what to act on next, `begins` (N,) says where it is the first of an episode.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv, seed: int) -> None:
+    def __init__(self, envs: gym.vector.VectorEnv, seed: int | None, name: str = "") -> None:
         self._envs = envs
         self._device = torch.device("cpu")
         self._mode = _autoreset_mode(envs)
         self.num_envs = envs.num_envs
-        name = envs.spec.id if envs.spec else type(envs).__name__
+        name = name or (envs.spec.id if envs.spec else type(envs).__name__)
         self.spaces = Spaces.of(envs.single_observation_space, envs.single_action_space, name)
-        obs, _ = envs.reset(seed=seed)
+        self._returns: list[float] = []
+        self._lengths: list[int] = []
+        self._begin(envs.reset(seed=seed)[0])
+
+    def _begin(self, obs: np.ndarray) -> None:
+        """All episodes are at their first observation."""
         self.obs = self._tensor(obs)
+        self.begins = self._flags(np.ones(self.num_envs, np.bool_))
         self._resetting = np.zeros(self.num_envs, np.bool_)
         self._return = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, np.int64)
-        self._returns: list[float] = []
-        self._lengths: list[int] = []
 
     def step(self, action: Tensor) -> Transition:
         """Acts in every environment and resets those whose episodes ended."""
@@ -61,8 +75,9 @@ class VectorEnv:
         ended = terminated | truncated
         self._count(reward, valid, ended)
         reached = obs
+        begins = ended
         if self._mode == AutoresetMode.NEXT_STEP:
-            self._resetting = ended
+            self._resetting, begins = ended, ~valid
         elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
             reached = obs.copy()
             reached[ended] = np.stack(list(info["final_obs"][ended]))
@@ -79,6 +94,7 @@ class VectorEnv:
             self._flags(valid),
         )
         self.obs = next_obs if obs is reached else self._tensor(obs)
+        self.begins = self._flags(begins)
         return transition
 
     def episodes(self) -> Metrics:
@@ -132,7 +148,8 @@ class VectorEnv:
 
     def to(self, device: torch.device) -> None:
         """Moves what `obs` and transitions hold to `device`; the environments stay on the CPU."""
-        self._device, self.obs = device, self.obs.to(device)
+        self._device = device
+        self.obs, self.begins = self.obs.to(device), self.begins.to(device)
 
     def close(self) -> None:
         """Frees the environments."""
@@ -155,8 +172,8 @@ class VectorEnv:
         return torch.from_numpy(array).to(self._device)
 
 
-def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorEnv:
-    """`num_envs` environments called `env`: CartPole in Gymnasium's own vector form, others in a loop.
+def vectorised(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorEnv:
+    """`num_envs` environments of Gymnasium: CartPole in Gymnasium's own vector form, others in a loop.
 
     With `processes` each has a process of its own, for environments that take milliseconds a step; those
     cannot be saved, so a run of theirs cannot be resumed.
@@ -171,19 +188,26 @@ def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorE
     if native and not processes:
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
     kind = AsyncVectorEnv if processes else SyncVectorEnv
-    makers = [lambda: Replayable(make_one(env))] * num_envs
+    makers = [partial(_replayable, env, index) for index in range(num_envs)]
     return VectorEnv(kind(makers, autoreset_mode=AutoresetMode.SAME_STEP), seed)
 
 
+def _replayable(env: str, index: int) -> gym.Env:
+    return Replayable(make_one(env), index)
+
+
 def make_one(env: str, **options: Any) -> gym.Env:
-    """One environment called `env`, its observations flattened to one axis by Gymnasium's `flatten`, with the
-    mask of allowed actions after them where it has one.
+    """One environment called `env`, an id or `module:Class`.
+
+    Its observations are flattened to one axis by Gymnasium's `flatten`, with the mask of allowed actions
+    after them where it has one.
 
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make, and for images.
     """
+    env = split(env)[1]
     try:
-        made = gym.make(env, disable_env_checker=True, **options)
+        made = own(env, **options) or gym.make(env, disable_env_checker=True, **options)
     except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
@@ -192,7 +216,7 @@ def make_one(env: str, **options: Any) -> gym.Env:
         raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
     row = made if flat else gym.wrappers.FlattenObservation(made)
-    return MaskedEnv(row) if masked(env) else row
+    return MaskedEnv(row) if masked(env, made.action_space) else row
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:
@@ -200,3 +224,9 @@ def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:
     if not isinstance(mode, AutoresetMode):
         raise InputError(f"{type(envs).__name__} has the autoreset mode {mode!r}, expected an AutoresetMode")
     return mode
+
+
+def split(env: str) -> tuple[str, str]:
+    """The backend and the id in `tensor/CartPole-v1`; other ids are Gymnasium's."""
+    backend, _, name = env.partition("/")
+    return (backend, name) if backend in BACKENDS else ("gymnasium", env)

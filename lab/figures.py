@@ -83,6 +83,52 @@ def curves(lines: Mapping[str, np.ndarray], label: str) -> str:
     return draw(paint, 4.6, 2.5)
 
 
+def layers(lines: Mapping[str, np.ndarray], label: str) -> str:
+    """One metric of every layer over steps, on a logarithmic axis: rows of (step, value)."""
+
+    def paint(axes: Axes) -> None:
+        for (name, line), shade in zip(lines.items(), np.linspace(0.1, 0.9, len(lines)), strict=True):
+            axes.plot(*line.T, color=plt.get_cmap("viridis")(shade), lw=1.2, label=name)
+        axes.set(xlabel="steps", ylabel=label)
+        if any((line[:, 1] > 0).any() for line in lines.values()):
+            axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
+
+    return draw(paint, 4.6, 2.5)
+
+
+def range_test(lr: np.ndarray, loss: np.ndarray, best: float) -> str:
+    """The loss while the learning rate rose, and the rate to take."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot(lr, loss, color=NORMAL, lw=1.5)
+        axes.axvline(best, color=INK, lw=0.8, ls=(0, (4, 3)))
+        axes.annotate(f" take {best:.1e}", (best, 1), xycoords=("data", "axes fraction"), va="top")
+        low, high = np.nanmin(loss), loss[0]
+        axes.set(xlabel="learning rate", ylabel="loss", xscale="log")
+        axes.set_ylim(low - 0.1 * abs(high - low), high + 0.5 * abs(high - low))
+
+    return draw(paint)
+
+
+def efficiency(bands: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]) -> str:
+    """Scores over environment steps: steps, middle, low and high end of an interval, one band a name."""
+
+    def paint(axes: Axes) -> None:
+        for (name, (step, middle, low, high)), color in zip(
+            bands.items(), cycle((NORMAL, *FAULTS)), strict=False
+        ):
+            axes.fill_between(step, low, high, color=color, alpha=0.18, lw=0)
+            axes.plot(step, middle, color=color, lw=1.6, label=name)
+        axes.set(xlabel="environment steps", ylabel="return")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.legend(loc="lower right")
+
+    return draw(paint)
+
+
 def scores_over_time(
     steps: np.ndarray,
     curves: Mapping[str, np.ndarray],

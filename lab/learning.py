@@ -11,6 +11,8 @@ import agents.registry
 import generative.registry
 from agents.evaluation import evaluate
 from envs import make
+from envs.own import check
+from envs.vector import split
 from generative import data
 from training import distributed, session
 from training.config import from_dict
@@ -65,6 +67,7 @@ def agent_work(kind: str, cfg: Any) -> Work:
     """A new agent and its environments."""
     num_envs = share(cfg.num_envs, "num_envs")
     envs = make(cfg.env, num_envs, stream(cfg.run.seed, distributed.own("envs")) % 2**31)
+    check(split(cfg.env)[1])
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)

@@ -203,8 +203,9 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     with file.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            out.write(flat.view(torch.uint8).numpy().data)
+            if tensor.numel():  # one without numbers may have strides that no view accepts
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                out.write(flat.view(torch.uint8).numpy().data)
 
 
 def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -181,7 +181,10 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         else:
             assert work.put_back is not None  # only runs with a state have checkpoints
             resume(driver, tree, work.put_back)
-        return driver.run(work.updates)
+        outcome = driver.run(work.updates)
+        if log is not None and outcome.signal is None:
+            log.keep(folder.path / "model")
+        return outcome
     finally:
         if log is not None:
             log.close()

@@ -34,6 +34,19 @@ class WandbLog:
         if self._run is not None:
             self._guarded(lambda: self._run.log({"global_step": step, **row}))
 
+    def keep(self, model: Path) -> None:
+        """Sends a model folder as the run's artifact."""
+        if self._run is not None and model.exists():
+            self._guarded(lambda: self._keep(model))
+
+    def _keep(self, model: Path) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"model-{self.id}", type="model")
+        for file in sorted(model.iterdir()):
+            artifact.add_file(str(file), name=file.name)
+        self._run.log_artifact(artifact)
+
     def close(self) -> None:
         """Ends the W&B run."""
         if self._run is not None:
@@ -42,6 +55,8 @@ class WandbLog:
     def _start(self, cfg: RunConfig, mode: str, folder: Path, config: Mapping[str, Any], group: str) -> None:
         # W&B takes our package `agents` for somebody else's and would advertise a product for it.
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
+        for place in ("DATA", "CACHE"):  # else artifacts are staged in the user's home and stay there
+            os.environ.setdefault(f"WANDB_{place}_DIR", str(folder.resolve() / "wandb"))
         import wandb
 
         settings = wandb.Settings(

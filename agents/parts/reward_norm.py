@@ -22,10 +22,10 @@ class RewardNorm:
 
     STATE = ("norm", "sums")
 
-    def __init__(self, num_envs: int, gamma: float, device: torch.device) -> None:
+    def __init__(self, gamma: float, device: torch.device) -> None:
         self.gamma = gamma
         self.norm = RunningNorm(1).to(device)
-        self.sums = torch.zeros(num_envs, device=device)
+        self.sums = torch.zeros((), device=device)  # of each environment, from the first rollout on
 
     def scaled(self, rollout: Transition) -> Float[Tensor, "T N"]:
         """The rewards of a rollout (T, N), scaled, and clipped as normalised observations are."""

@@ -1,4 +1,7 @@
-"""`lab evaluate RUN`: an agent plays episodes, and how well is said with its uncertainty."""
+"""`lab evaluate RUN`: an agent plays episodes, and how well is said with its uncertainty.
+
+A detector is met with labelled rows instead: `lab/labelled.py`.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,10 +12,16 @@ import tyro
 
 from agents import registry, sb3_zip
 from agents.evaluation import evaluate, summary
+from lab import labelled
 from lab.arguments import parse
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
 from training.seeds import torch_generator
+
+ABOUT = (
+    "Plays episodes with a trained agent. Of a detector: lab evaluate RUN DATA --label-column Y [--by COLUMN]"
+    " [--alpha A]."
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,14 @@ class Evaluate:
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab evaluate RUN ...`."""
-    told: Evaluate = parse(Evaluate, words, "lab evaluate", "Plays episodes with a trained agent.")
+    if (
+        words
+        and (Path(words[0]) / "config.json").is_file()
+        and read_config(Path(words[0]))["kind"] == "detector"
+    ):
+        labelled.main(words)
+        return
+    told: Evaluate = parse(Evaluate, words, "lab evaluate", ABOUT)
     if told.episodes < 1:
         raise InputError(f"episodes is {told.episodes}, expected 1 or more")
     if told.seed < 0:

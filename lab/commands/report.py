@@ -9,7 +9,8 @@ import numpy as np
 import tyro
 
 from lab.arguments import parse
-from lab.figures import curves
+from lab.detector_page import detector_page
+from lab.figures import curves, layers, range_test
 from lab.page import Page
 from training.errors import InputError
 from training.folder import read_config, read_rows
@@ -23,8 +24,13 @@ TITLES = {
     "latent": "Latent codes",
     "explore": "Exploration",
     "grad": "Gradients",
+    "gradient": "Gradient norms, layer by layer",
+    "update": "Steps over weights, layer by layer",
+    "dead": "Share of units that stand still, layer by layer",
+    "optim": "Optimizer",
     "time": "Time",
 }
+LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ def main(words: list[str]) -> None:
     told: Report = parse(Report, words, "lab report", "Draws how runs went, on one page.")
     if not told.runs:
         raise InputError("lab report needs the folder of a run, expected one or more")
+    if len(told.runs) == 1 and read_config(told.runs[0])["kind"] == "detector":
+        out = told.out or told.runs[0] / "report.html"
+        detector_page(told.runs[0], out)
+        print(out)
+        return
     names = [path.resolve().name for path in told.runs]
     if len(set(names)) < len(names):
         names = [str(path) for path in told.runs]
@@ -49,9 +60,15 @@ def main(words: list[str]) -> None:
         raise InputError(f"{told.runs[0]} has no rows in metrics.jsonl, expected a run that has learned")
     kinds = ", ".join(sorted({config["kind"] for config in configs.values()}))
     page = Page(" and ".join(configs), f"{kinds}, as the rows of metrics.jsonl tell it.")
+    for name, config in configs.items():
+        if config["config"].get("optim", {}).get("schedule") == "range":
+            _range_test(page, name, rows[name])
     for group, metrics in _by_group(rows).items():
         page.section(TITLES.get(group, group))
-        page.grid([curves(lines, name) for name, lines in metrics.items()])
+        if group in LAYERS:
+            page.grid([layers(lines, run) for run, lines in _by_run(metrics).items()])
+        else:
+            page.grid([curves(lines, name) for name, lines in metrics.items()])
     page.section("What was asked for")
     page.table(["setting", *configs], _settings(configs))
     out = told.out or told.runs[0] / "report.html"
@@ -79,13 +96,34 @@ def _by_group(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, di
     }
 
 
+def _by_run(metrics: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    """Run, layer -> rows of (step, value), from metric, run -> rows."""
+    found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for metric, lines in metrics.items():
+        for run, line in lines.items():
+            found[run][metric.partition("/")[2]] = line
+    return found
+
+
+def _range_test(page: Page, name: str, rows: list[dict[str, float]]) -> None:
+    """What a run whose learning rate rose from little to much says about which to take."""
+    loss = next((key for row in rows for key in row if key.startswith("loss/")), "")
+    found = np.array([(row["optim/lr"], row[loss]) for row in rows if row.get(loss) and "optim/lr" in row])
+    if len(found) < 3:
+        return
+    best = found[np.nanargmin(found[:, 1]), 0] / 10  # Smith: an order below where the loss is least
+    page.section(f"Learning-rate range test of {name}")
+    caption = f"{loss} while the learning rate rose; a tenth of the rate with the least loss is a safe start."
+    page.figure(range_test(found[:, 0], found[:, 1], best), caption)
+
+
 def _settings(configs: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Every setting and version as a row, one column a run."""
     flat = []
     for config in configs.values():
         settings = config["config"]
         own = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-        groups = (settings.get("run"), config.get("versions"))
+        groups = (*settings.values(), config.get("versions"))
         more = {k: v for group in groups if isinstance(group, dict) for k, v in group.items()}
         flat.append({"kind": config["kind"], **own, **more})
     names = list(dict.fromkeys(name for one in flat for name in one))

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import agents.registry
 import generative.registry
+from envs.vector import split
 from lab.arguments import parse, peek
+from lab.commands import compare
 from lab.learning import finish, go_on, learn
+from lab.many import learn_seeds
 from training import distributed
-from training.config import from_dict
+from training.config import check_positive, from_dict
 from training.errors import InputError
 from training.folder import new_path, read_config
 
@@ -22,7 +25,12 @@ class Train(Generic[C]):
 
     settings: C
     dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
+    backend: Literal["gymnasium", "envpool", "tensor"] | None = None  # what steps an agent's environments
     config: Path | None = None  # start from the settings of a run folder or its config.json
+    seeds: int = 1  # train as many runs as this, from --seed on, side by side, each in DIR/seed_N
+
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds")
 
 
 def main(words: list[str]) -> None:
@@ -47,15 +55,30 @@ def _main(words: list[str]) -> None:
     about = (module.__doc__ or "").split("\n\n")[0]
     told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
     cfg = told.settings
+    if told.backend is not None:
+        cfg = _with_backend(kind, cfg, told.backend)
     subject = cfg.env if hasattr(cfg, "env") else cfg.data
     if told.dir is None and distributed.restarts():
         raise InputError("dir is not given, expected a folder to go on in when torchrun restarts the run")
     path = told.dir or Path(distributed.first_text(str(new_path(f"{kind}-{Path(subject).stem}"))))
+    if told.seeds > 1:
+        learn_seeds(kind, cfg, path, told.seeds)
+        if hasattr(cfg, "env"):
+            compare.main([str(path)])
+        return
     if distributed.restarted() and (path / "config.json").exists():
         outcome = go_on(path)
     else:
         outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
     finish(path, kind, outcome)
+
+
+def _with_backend(kind: str, cfg: Any, backend: str) -> Any:
+    """The settings with another backend, which is part of the name of the environment."""
+    if kind not in agents.registry.MODULES:
+        raise InputError(f"backend is {backend}, expected none: {kind} has no environments of ours")
+    name = split(cfg.env)[1]
+    return replace(cfg, env=name if backend == "gymnasium" else f"{backend}/{name}")
 
 
 def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
@@ -69,6 +92,7 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
     default = config()
     flag = "env" if hasattr(default, "env") else "data"
     subject = peek(words, f"--{flag}") or getattr(default, flag)
-    if subject in presets:
-        return presets[subject], "the preset of the pair"
+    name = split(subject)[1] if flag == "env" else subject
+    if name in presets:
+        return replace(presets[name], **{flag: subject}), "the preset of the pair"
     return replace(default, **{flag: subject}), "default settings"

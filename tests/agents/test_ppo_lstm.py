@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import tests.probes
-from agents import ppo_lstm
+from agents import ppo, ppo_lstm, presets
 from agents.evaluation import evaluate
 from agents.ppo_lstm import Memory, RecurrentActorCritic
 from envs import Spaces, make
@@ -132,3 +132,20 @@ def test_a_time_limit_bootstraps() -> None:
 def test_more_minibatches_than_environments_are_refused() -> None:
     with pytest.raises(InputError, match="minibatches is 8, expected at most num_envs: 4"):
         ppo_lstm.Config(num_envs=4, minibatches=8)
+
+
+@pytest.mark.long
+def test_a_memory_solves_cartpole_without_velocities_and_one_look_does_not() -> None:
+    env = "lab/CartPoleStill-v1"
+    cfg = presets.PPO_LSTM[env]
+    told = {"num_envs": 32, "rollout": 32, "minibatch": 512, "lr": 1e-2, "lam": 0.97, "reward_scale": 0.05}
+    plain = ppo.Config(env=env, max_norm=1.0, **told)
+    for module, config, passes in (
+        (ppo_lstm, cfg, lambda ret: ret >= 450),
+        (ppo, plain, lambda ret: ret < 200),
+    ):
+        envs = make(env, config.num_envs, seed=0)
+        learner = module.Learner(config, envs.spaces)
+        for _ in module.train(config, learner, envs):
+            pass
+        assert passes(evaluate(learner.model.act, env, 50, seed=1).returns.mean())

@@ -39,6 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", "dqn", "--env", "CartPole-v1", "--steps", "2000", "--dir", "dqn"],
         ["train", "vae", "--data", "normal.csv", "--steps", "60", "--dir", "model"],
         ["fit", "normal.csv", "--from", "model", "--dir", "detector"],
+        ["fit", "normal.csv", "--detector", "memory", "--dir", "memory"],
     ):
         done = lab(*words, cwd=here)
         assert done.returncode == 0, done.stderr
@@ -115,6 +116,24 @@ def test_a_page_shows_every_metric_of_its_runs(place: Path) -> None:
     assert lab("report", "model", cwd=place).stdout == "model/report.html\n"
 
 
+def test_a_detector_meets_labels_explains_and_has_a_page(place: Path) -> None:
+    rows = [f"{v / 40 - 1},0.1,-0.2,0,{'left' if v % 2 else 'right'}" for v in range(80)] + ["50,0,0,1,left"]
+    (place / "labelled.csv").write_text("\n".join(["a,b,c,y,side", *rows]))
+    done = lab("score", "memory", "labelled.csv", "--explain", "1", "--out", "why.csv", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert list(csv.DictReader((place / "why.csv").read_text().splitlines()))[80]["column_1"] == "a"
+    done = lab("evaluate", "memory", "labelled.csv", "--label-column", "y", "--by", "side", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("AUROC 1.0000", "all rows", "left", "right"))
+    done = lab("explain", "memory", "labelled.csv", "--row", "80", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2].split()[0] == "a"
+    assert lab("report", "memory", cwd=place).stdout == "memory/report.html\n"
+    page = (place / "memory" / "report.html").read_text()
+    for words in ("The promise", "What was scored", "AUROC 1.0000", "Model card", "expected", "labelled.csv"):
+        assert words in page
+
+
 def test_runs_are_listed_with_their_scores(place: Path) -> None:
     done = lab("list", ".", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -144,6 +163,14 @@ BAD_CALLS = {
     "train vae --data missing.csv": "missing.csv does not exist",
     "train vae --data text.csv --dir new": "column 'b', row 1 is 'x', expected a number",
     "train vae --data normal.csv --latent 0": "latent is 0",
+    "monitor": "expected a run's folder or --log EPISODES",
+    "monitor agent --log x.npz": "expected a run's folder or --log EPISODES, one of them",
+    "monitor nowhere": "nowhere does not exist",
+    "monitor agent --faulty 1": "faulty is 1, expected 2 or more",
+    "monitor --log missing.npz": "missing.npz cannot be read as recorded episodes",
+    "monitor agent --fit 5 --calibrate 3 --test 2 --faulty 2 --updates 5": "expected 19 or more",
+    "watch agent": "agent has no monitor",
+    "watch agent --fault typo": "fault is 'typo', expected one of noise",
     "evaluate": "run",
     "evaluate nowhere": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
@@ -154,6 +181,8 @@ BAD_CALLS = {
     "evaluate agent --episodes 0": "episodes is 0, expected 1 or more",
     "evaluate dqn --sample": "deterministic",
     "train sb3 --env MountainCar-v0 --algo TD3 --dir new": "TD3 refuses",
+    "train ppo --env LunarLander-v3 --backend tensor --dir new": "is no tensor environment",
+    "train vae --data normal.csv --backend tensor --dir new": "vae has no environments of ours",
     "train sb3 --mode compile --dir new": "sb3 knows no other mode",
     "resume other-engine": "a run of sb3, which cannot be resumed",
     "evaluate model.zip": "expected --env ID",
@@ -162,11 +191,10 @@ BAD_CALLS = {
     "evaluate nowhere.zip --env CartPole-v1 --trust": "nowhere.zip does not exist",
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
-    "fit gaps.csv --dir new": "row 0 is missing (NaN)",
-    "fit ragged.csv --dir new": "Expected 2 columns, got 1",
-    "fit norows.csv --dir new": "at least one of each",
+    "fit gaps.csv --from model --dir new": "row 0 is missing (NaN)",
+    "fit ragged.csv --dir new": "row 1 has 1 cells, expected 2",
+    "fit norows.csv --dir new": "has 0 rows, expected at least 1",
     "fit normal.csv --detector knn": "detector is 'knn'",
-    "fit normal.csv --alpha 0.0001 --dir new": "expected at least 9999 of them",
     "fit normal.csv --alpha 2 --dir new": "expected a rate between 0 and 1",
     "fit normal.csv --dir agent": "agent exists already",
     "fit other.csv --from model --dir new": "has 2 columns, model expects 3",
@@ -174,8 +202,8 @@ BAD_CALLS = {
     "fit normal.csv --from nowhere --dir new": "does not exist",
     "score": "the folder that `lab fit` made",
     "score detector missing.csv": "does not exist",
-    "score detector other.csv": "has 2 columns, detector expects 3",
-    "score detector text.csv": "expected a number",
+    "score detector other.csv": "other.csv lacks the column 'c', expected a, b, c",
+    "score detector text.csv": "lacks the column 'c'",
     "score model normal.csv": "is a run of 'vae', expected a detector",
     "score detector normal.csv --out no/where.csv": "no does not exist",
     "train ppo --lr nan --dir new": "lr is nan, expected more than 0",
@@ -187,12 +215,33 @@ BAD_CALLS = {
     "train ppo --config null --dir new": "null/config.json lacks `kind` and `config`",
     "train dqn --replay 10000000000000 --dir new": "expected what memory holds",
     "evaluate agent --seed -1": "seed is -1",
-    "fit normal.csv --from model --seed 3 --dir new": "expected no --detector and no --seed",
+    "fit normal.csv --from model --seed 3 --dir new": "expected no --detector, --seed",
     "score detector normal.csv --out normal.csv": "is the data itself",
+    "score detector normal.csv --out s.txt": "is of the kind '.txt', expected .csv or .parquet",
+    "score detector normal.csv --rows 5:2": "expected A:B with A less than B",
+    "score detector normal.csv --rows 150:300 --out s.csv": "ends at row 200, expected the rows 150 to 300",
+    "score detector normal.csv --rows 900: --out s.csv": "ends at row",
+    "score detector normal.csv --alpha 0.1 --fdr 0.1": "expected one of them",
+    "score detector normal.csv --fdr 3": "fdr is 3.0, expected a rate",
+    "score detector normal.csv --explain -1": "explain is -1",
+    "score detector broken.csv --out s.csv": "column 'b', row 2 is 'x', expected a number",
+    "fit normal.csv --label-column y --dir new": "lacks the column 'y'",
+    "fit normal.csv --label-column a --dir new": "expected a label: 0 (normal) or 1 (anomaly)",
+    "fit normal.csv --columns a,z --dir new": "lacks the column 'z'",
+    "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
+    "fit one.csv --dir new": "has 1 rows to learn from, expected at least 3",
+    "fit constant.csv --dir new": "every column is constant",
+    "explain detector normal.csv --row 200": "ends with row 199, expected a row 200",
+    "explain detector normal.csv --row 9000": "expected a row 9000",
+    "explain detector normal.csv --row -1": "row is -1",
+    "explain agent normal.csv --row 1": "expected a detector",
+    "evaluate detector normal.csv": "label-column",
+    "evaluate detector normal.csv --label-column a": "expected a label",
+    "evaluate detector normal.csv --label-column z": "lacks the column 'z'",
     "score detector normal.csv --out empty": "empty is a folder",
     "report": "needs the folder of a run",
     "report nowhere": "nowhere does not exist",
-    "report detector": "has no rows",
+    "report detector memory": "has no rows",
     "list nowhere": "nowhere is no folder",
     "demo --episodes 3": "episodes is 3, expected 10 or more",
     "demo --dir agent": "exists already",
@@ -221,6 +270,9 @@ def bad_place(place: Path) -> Path:
     (place / "gaps.csv").write_text("a,b\n1,\n3,4\n")
     (place / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (place / "norows.csv").write_text("a,b\n")
+    (place / "broken.csv").write_text("a,b,c\n1,2,3\n1,2,3\n1,x,3\n")
+    (place / "one.csv").write_text("a,b\n1,2\n")
+    (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     return place
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,17 +14,23 @@ import pytest
 WORDS = ["train", "autoencoder", "--data", "digits", "--steps", "300"]
 
 
-def train(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
     root = str(Path(__file__).parents[2])
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    return subprocess.run(
-        [sys.executable, "-m", "lab", *WORDS, "--dir", folder.name],
+    return subprocess.Popen(
+        [sys.executable, "-m", "lab", *words, "--dir", folder.name],
         cwd=folder.parent,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=180,
         env=kept | {"PYTHONPATH": root, "HOME": str(folder.parent)} | environment,
     )
+
+
+def train(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    process = start(folder, WORDS, environment)
+    said, told = process.communicate(timeout=180)
+    return subprocess.CompletedProcess(process.args, process.returncode, said, told)
 
 
 def rows(folder: Path) -> list[dict]:
@@ -53,6 +61,11 @@ def test_an_offline_run_holds_every_row_and_changes_nothing(without: bytes, tmp_
     (config,) = (record["run"]["config"]["update"] for record in records if record["type"] == "run")
     assert config["config"]["latent"] == 8
     assert config["versions"]["torch"]
+    (artifact,) = (record["artifact"] for record in records if record["type"] == "artifact")
+    assert artifact["type"] == "model"
+    names = {entry["path"] for entry in artifact["manifest"]["contents"]}
+    assert names == {"MANIFEST.json", "model.json", "weights.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}, "nothing is staged in the user's home"
 
 
 def test_no_account_is_one_warning(without: bytes, tmp_path: Path) -> None:
@@ -72,3 +85,50 @@ def test_a_server_that_refuses_costs_half_a_minute_at_most(without: bytes, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("lab: warning: Weights & Biases stopped") == 1
     assert weights(tmp_path / "run") == without
+
+
+@pytest.mark.long
+def test_a_server_that_hangs_costs_half_a_minute_at_most(without: bytes, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        done = train(
+            tmp_path / "run",
+            WANDB_MODE="online",
+            WANDB_BASE_URL=f"http://127.0.0.1:{port}",
+            WANDB_API_KEY="0" * 40,
+        )
+    assert time.monotonic() - began < 60
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("lab: warning: Weights & Biases stopped") == 1
+    assert weights(tmp_path / "run") == without
+
+
+def core(process: subprocess.Popen[str]) -> int:
+    """The process id of wandb-core, once it runs."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None:
+        for pid in children.read_text().split():
+            if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        time.sleep(0.01)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.long
+def test_the_death_of_the_core_process_is_one_warning(tmp_path: Path) -> None:
+    words = ["train", "autoencoder", "--steps", "8000"]
+    straight = start(tmp_path / "straight", words, {"WANDB_MODE": "disabled"})
+    straight.communicate(timeout=180)
+    assert straight.returncode == 0
+    process = start(tmp_path / "run", words, {})
+    victim = core(process)
+    while not (tmp_path / "run/metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(victim, signal.SIGKILL)
+    _, told = process.communicate(timeout=180)
+    assert process.returncode == 0, told
+    assert told.count("lab: warning: Weights & Biases stopped") == 1
+    assert weights(tmp_path / "run") == weights(tmp_path / "straight")
+    assert rows(tmp_path / "run")[-1]["global_step"] == 8000

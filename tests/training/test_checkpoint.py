@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -226,3 +227,8 @@ print(peak() - before)
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert float(done.stdout) < 20, done.stderr  # MB more than before, for a state of 100 MB
+
+
+def test_an_empty_array_can_be_saved(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t", {"none": torch.from_numpy(np.ascontiguousarray(np.array([])))})
+    assert read_tensors(tmp_path / "t")["none"].shape == (0,)

@@ -1,0 +1,58 @@
+"""Environments of users: found by `module:Class`, and checked before anything is learned on them."""
+
+import importlib
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.utils.env_checker import check_env
+
+from training.errors import InputError
+
+COLOUR = re.compile("\x1b\\[[0-9;]*m(WARN: )?")  # what Gymnasium writes round its warnings
+
+
+def own(env: str, **options: Any) -> gym.Env | None:
+    """The environment of a class named `module:Class`, looked for in this folder too; None for an id.
+
+    Raises:
+        InputError: when the module cannot be imported, or has no such environment.
+    """
+    module, _, name = env.partition(":")
+    if name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    if not name or name.rpartition("-v")[0]:  # `module:Name-v0` is an id that the module registers
+        return None
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(f"the environment {env!r} cannot be made: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, gym.Env)):
+        raise InputError(f"{module} has no gymnasium.Env called {name!r}, expected module:Class")
+    return found(**options)
+
+
+def check(env: str) -> None:
+    """Holds an environment that is not Gymnasium's own against Gymnasium's rules for environments.
+
+    Raises:
+        InputError: with the first rule that it breaks.
+    """
+    one = own(env) or gym.make(env, disable_env_checker=True)
+    if type(one.unwrapped).__module__.startswith("gymnasium."):
+        one.close()
+        return
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            check_env(one.unwrapped, skip_render_check=True, skip_close_check=True)
+    except Exception as error:  # whatever users' code raises, beside the assertions of the rules
+        reason = " ".join(str(error).split())
+        raise InputError(f"{env} breaks a rule of environments: {type(error).__name__}: {reason}") from None
+    finally:
+        one.close()
+    for warning in said:
+        warnings.warn(f"{env}: {COLOUR.sub('', str(warning.message))}", stacklevel=2)

@@ -1,0 +1,101 @@
+"""Environments of users: found, checked, and named when they fail."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import tests.probes  # noqa: F401  (registers them)
+from envs import make
+from envs.own import check
+from training.errors import InputError
+
+
+class Faulty(gym.Env):
+    """Does what `what` says in the third step of the second episode of one of its copies."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Discrete(2)
+    made = 0
+
+    def __init__(self, what: str = "raise") -> None:
+        self.what, self.me, self.episode = what, Faulty.made, 0
+        Faulty.made += 1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.episode, self.steps = self.episode + 1, 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> tuple:
+        self.steps += 1
+        obs, reward = np.zeros(2, np.float32), 1.0
+        if (self.me % 3, self.episode, self.steps) == (2, 2, 3):
+            if self.what == "raise":
+                raise KeyError("torque")
+            obs = {"nan": np.array([0, np.nan]), "shape": np.zeros(3), "kind": np.array(["a", "b"])}.get(
+                self.what, obs
+            )
+            reward = {"reward": float("inf"), "text": "one"}.get(self.what, reward)
+        return obs, reward, self.steps == 4, False, {}
+
+
+for _what in ("raise", "nan", "shape", "kind", "reward", "text"):
+    gym.register(f"probe/faulty-{_what}-v0", Faulty, kwargs={"what": _what})
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raise", "raised KeyError: 'torque'"),
+        ("nan", "shows NaN in sensor 1, expected numbers"),
+        ("shape", r"shows float64 \(3,\), expected numbers \(2,\)"),
+        ("kind", r"shows <U1 \(2,\), expected numbers \(2,\)"),
+        ("reward", "pays inf, expected a finite number"),
+        ("text", "pays 'one', expected a finite number"),
+    ],
+)
+def test_what_fails_is_named_by_environment_seed_and_step(what: str, message: str) -> None:
+    envs = make(f"probe/faulty-{what}-v0", 3, seed=70)
+
+    def play() -> None:
+        for _ in range(12):
+            envs.step(torch.zeros(3, dtype=torch.int64))
+
+    with pytest.raises(InputError, match=rf"environment \d \(seed 7\d\), episode 1, step 3: it {message}"):
+        play()
+
+
+def test_a_class_is_found_by_module_and_name() -> None:
+    envs = make("tests.probes:Pair", 2, seed=0)
+    assert envs.spaces.choices == (2, 3)
+    row = envs.step(torch.tensor([[1, 2], [0, 1]]))
+    assert row.reward.tolist() == [3.0, 1.0]
+
+
+def test_what_cannot_be_found_is_said() -> None:
+    with pytest.raises(InputError, match="No module named 'nowhere'"):
+        make("nowhere:Env", 2, seed=0)
+    with pytest.raises(InputError, match=r"tests.probes has no gymnasium.Env called 'Nothing'"):
+        make("tests.probes:Nothing", 2, seed=0)
+    with pytest.raises(InputError, match=r"has no gymnasium.Env called 'GAMMA'"):
+        make("tests.probes:GAMMA", 2, seed=0)
+
+
+def test_the_first_broken_rule_is_the_verdict() -> None:
+    check("CartPole-v1")
+    check("tests.probes:Recall")
+    with pytest.raises(InputError, match="Counter breaks a rule of environments: AssertionError"):
+        check("tests.probes:Counter")
+
+
+def test_an_id_of_a_module_in_this_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registers = "import gymnasium as gym\ngym.register('here/Copy-v0', 'tests.probes:Recall')\n"
+    (tmp_path / "registers_copy.py").write_text(registers)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert make("registers_copy:here/Copy-v0", 2, seed=0).spaces.discrete == 2

@@ -1,0 +1,88 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from agents import ppo
+from lab.commands import compare, report, train
+from training.errors import InputError
+from training.folder import RunFolder
+from training.run import RunConfig
+
+
+def make(
+    path: Path, returns: list[float], seed: int = 0, env: str = "CartPole-v1", kind: str = "ppo"
+) -> None:
+    """A run whose evaluations are given."""
+    cfg = ppo.Config(env=env, run=RunConfig(seed=seed))
+    folder = RunFolder(path, kind, asdict(cfg))
+    for step, value in enumerate(returns, 1):
+        folder.write(step * 10, {"eval/return": value})
+    folder.close()
+
+
+def test_sets_of_runs_are_compared_by_their_last_evaluations(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, last in enumerate((100.0, 200.0, 300.0)):
+        make(Path(f"three/seed_{seed}"), [1.0, last], seed)
+    make(Path("one"), [7.0, 150.0], kind="a2c")
+    compare.main(["three", "one", "--out", "page.html"])
+    said = capsys.readouterr().out
+    assert "200 (100 to 300)" in said
+    assert "150 (150 to 150)" in said
+    assert "0.6667" in said
+    page = Path("page.html").read_text()
+    assert "three &gt; one" in page
+    assert "<svg" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "needs folders of runs"),
+        ("nothing", "nothing holds no run"),
+        ("a a", "a is given twice"),
+        ("a other", "expected one environment"),
+        ("mixed", "has other settings than"),
+        ("empty", "empty has no evaluated return"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(words: str, message: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Path("a"), [1.0])
+    make(Path("other"), [1.0], env="Acrobot-v1")
+    make(Path("mixed/x"), [1.0])
+    make(Path("mixed/y"), [1.0], kind="a2c")
+    make(Path("empty"), [])
+    with pytest.raises(InputError, match=message):
+        compare.main(words.split())
+
+
+def test_seeds_are_trained_side_by_side_and_judged_as_one(tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    train.main(["ppo", "--seeds", "2", "--seed", "3", "--steps", "1024", "--dir", "two"])
+    seeds = [
+        json.loads(file.read_text())["config"]["run"]["seed"] for file in Path("two").glob("*/config.json")
+    ]
+    assert sorted(seeds) == [3, 4]
+    said = capfd.readouterr().out
+    assert said.count("done after 1,024 steps") == 2
+    assert "interquartile mean" in said
+    with pytest.raises(InputError, match="two exists already"):
+        train.main(["ppo", "--seeds", "2", "--dir", "two"])
+    with pytest.raises(InputError, match="seeds is 0"):
+        train.main(["ppo", "--seeds", "0"])
+
+
+def test_the_report_draws_layers_and_a_range_test(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    words = "autoencoder --schedule range --steps 60 --log-every 5 --lr 1e-3 --dir run"
+    train.main(words.split())
+    report.main(["run"])
+    page = Path("run/report.html").read_text()
+    assert "Learning-rate range test of run" in page
+    assert "Gradient norms, layer by layer" in page
+    assert ">encoder.0<" in page
