@@ -44,8 +44,8 @@ PPO = {
 
 DQN = {
     # 500.0 at the end of each of 12 runs: `python -m benchmarks.returns --only dqn --seeds 12`. A mean greedy
-    # return of 475 in 1/22 of Stable-Baselines3's CPU seconds: `python -m benchmarks.agents --algo dqn`, 3
-    # seeds. Long windows and tanh did it: with 3 steps and ReLU most runs stayed between 150 and 350.
+    # return of 475 in 1/22 of Stable-Baselines3's CPU seconds, 3 seeds: `python -m benchmarks.agents --algo
+    # dqn`. Long windows and tanh did it: with 3 steps and ReLU most runs stayed between 150 and 350.
     "CartPole-v1": dqn.Config(
         env="CartPole-v1",
         collect=64,
@@ -139,8 +139,8 @@ QR_DQN = {
         activation="tanh",
         run=RunConfig(steps=100_000),
     ),
-    # 217.0 at the end of 3 runs, 206.6 the worst: `python -m benchmarks.returns --only qr_dqn --seeds 3`. A
-    # run whose ε fell to 0.03, with a lower lr and more updates, hovered to its end.
+    # 217.0 at the end of 3 runs, 206.6 the worst: `python -m benchmarks.returns --only qr_dqn --seeds 3`.
+    # A run whose ε fell to 0.03, with a lower lr and more updates, hovered to its end.
     "LunarLander-v3": qr_dqn.Config(
         env="LunarLander-v3",
         num_envs=8,
@@ -161,7 +161,7 @@ QR_DQN = {
 
 RAINBOW = {
     # 500.0 at the end of both of 2 runs: `python -m benchmarks.returns --only rainbow --seeds 2`. C51 wants
-    # updates: with a quarter of them runs ended between 100 and 240.
+    # many updates: with a quarter of them runs ended between 100 and 240.
     "CartPole-v1": rainbow.Config(
         env="CartPole-v1",
         collect=32,
