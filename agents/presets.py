@@ -20,6 +20,8 @@ PPO = {
         max_norm=1.0,
         reward_scale=0.05,
     ),
+    # -85.0 at the end of 5 runs, -86.9 the worst, 5.8 CPU seconds:
+    # `python -m benchmarks.returns --only ppo --env Acrobot-v1 --backend envpool`.
     "Acrobot-v1": ppo.Config(
         env="Acrobot-v1",
         num_envs=32,
@@ -29,6 +31,8 @@ PPO = {
         reward_scale=0.03,
         run=RunConfig(steps=200_000),
     ),
+    # Two runs by hand on EnvPool, 50 greedy episodes in Gymnasium each: 275.9 and 192.6, 50 CPU seconds.
+    # `python -m benchmarks.returns --only ppo --env LunarLander-v3 --backend envpool` tells more.
     "LunarLander-v3": ppo.Config(
         env="LunarLander-v3",
         num_envs=64,
@@ -104,6 +108,7 @@ REINFORCE = {
 }
 
 SAC = {
+    # One run by hand, 50 greedy episodes: -149.1 after 46 CPU seconds.
     "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
 }
 
