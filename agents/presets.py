@@ -113,7 +113,7 @@ SAC = {
 }
 
 PPO_LSTM = {
-    # 475.6 at the end of 3 runs, 426.8 the worst: `python -m benchmarks.returns --only ppo_lstm --seeds 3`. PPO
-    # without a memory reached 43, 40 and 42 in three runs with its settings for CartPole-v1.
+    # 475.6 at the end of 3 runs, 426.8 the worst: `python -m benchmarks.returns --only ppo_lstm --seeds 3`.
+    # PPO without a memory reached 43, 40 and 42 in three runs with its settings for CartPole-v1.
     "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
 }
