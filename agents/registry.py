@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, reinforce, sac, sb3
+from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, rainbow, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces
 from training.checkpoint import load_model, save_model
@@ -21,6 +21,7 @@ MODULES: dict[str, ModuleType] = {
     "ppo_lstm": ppo_lstm,
     "pqn": pqn,
     "qr_dqn": qr_dqn,
+    "rainbow": rainbow,
     "reinforce": reinforce,
     "sac": sac,
 }
@@ -31,6 +32,7 @@ POLICIES: dict[str, Any] = {
     "ppo_lstm": ppo_lstm.RecurrentActorCritic,
     "pqn": pqn.QNetwork,
     "qr_dqn": qr_dqn.QuantileNetwork,
+    "rainbow": rainbow.RainbowNetwork,
     "reinforce": ActorCritic,
     "sac": sac.Actor,
     "sb3": sb3.Policy,
@@ -43,6 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ppo_lstm": presets.PPO_LSTM,
     "pqn": presets.PQN,
     "qr_dqn": presets.QR_DQN,
+    "rainbow": presets.RAINBOW,
     "reinforce": presets.REINFORCE,
     "sac": presets.SAC,
 }

@@ -10,7 +10,7 @@ l = floor((n + 1) alpha), for scores without ties, which `realised_range` turns 
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from training.errors import InputError
@@ -40,11 +40,22 @@ def smallest_alpha(n: int) -> float:
 
 def check_alpha(alpha: float, n: int) -> None:
     """Raises InputError unless n calibration scores can promise a false-alarm rate of alpha."""
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha is {alpha}, expected a rate between 0 and 1")
+    check_rate(alpha)
     if alpha * (n + 1) < 1 - 1e-9:
-        needed = math.ceil(1 / alpha) - 1
-        raise InputError(f"alpha is {alpha} with {n} calibration scores, expected at least {needed} of them")
+        raise InputError(
+            f"alpha is {alpha} with {n} calibration scores, expected at least {needed(alpha)} of them"
+        )
+
+
+def check_rate(rate: float, name: str = "alpha") -> None:
+    """Raises InputError unless a rate lies between 0 and 1."""
+    if not 0 < rate < 1:
+        raise InputError(f"{name} is {rate}, expected a rate between 0 and 1")
+
+
+def needed(alpha: float) -> int:
+    """How many calibration scores a false-alarm rate of alpha needs."""
+    return math.ceil(1 / alpha - 1e-9) - 1
 
 
 def realised_range(n: int, alpha: float, tests: int, level: float = 0.95) -> tuple[int, int]:
@@ -52,3 +63,18 @@ def realised_range(n: int, alpha: float, tests: int, level: float = 0.95) -> tup
     allowed = math.floor(alpha * (n + 1) + 1e-9)
     alarms = stats.betabinom(tests, allowed, n + 1 - allowed)
     return int(alarms.ppf((1 - level) / 2)), int(alarms.ppf((1 + level) / 2))
+
+
+def discoveries(strangers: Int[np.ndarray, " m"], rate: float) -> float:
+    """The p-value up to which rows are flagged so that a share `rate` of the flagged is normal, at most.
+
+    Benjamini and Hochberg, 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x): the largest p with
+    p <= rate · (rows whose p-value is p or less) / rows. Conformal p-values keep its promise (Bates et al.,
+    2023). `strangers[k]` counts the rows for which k of the calibration scores are as strange, p being
+    (1 + k) / (n + 1), k = 0 .. n. 0 when nothing can be flagged.
+    """
+    check_rate(rate, "fdr")
+    p = (1.0 + np.arange(len(strangers))) / len(strangers)
+    kept = np.flatnonzero(p * strangers.sum() <= rate * np.cumsum(strangers) + 1e-9)
+    kept = kept[np.cumsum(strangers)[kept] > 0]
+    return float(p[kept[-1]]) if len(kept) else 0.0

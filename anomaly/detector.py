@@ -1,73 +1,100 @@
-"""Detectors: a generative model that knows what is normal, and scores that say what its verdict is worth.
+"""Detectors: models that know what is normal, and scores that say what their verdict is worth.
 
 The contract is PyOD's: `fit`, `decision_function` (higher = stranger), `predict` 0/1; and `p_value`. Rows are
-used once: to fit, to select when to stop, or to calibrate.
+used once: to fit (models in folds select and calibrate themselves there), or to calibrate the p-values.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
 
-from anomaly.calibration import check_alpha, p_values, smallest_alpha, threshold
+from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
+from anomaly.encoder import Coding, Encoder
+from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows
+from anomaly.reader import of_array
+from anomaly.sample import Sample, of_table
+from anomaly.schema import Column, Schema
+from anomaly.surprise import joined
 from generative import registry
-from generative.data import Table, split_table
+from generative.data import Table
 from training.checkpoint import load_model, save_model
 from training.errors import InputError
-from training.networks import evaluating
+from training.seeds import numpy_generator
 
-SHARES = (0.6, 0.15, 0.25)  # of the rows, to fit, select and calibrate
-BLOCK = 65_536  # rows scored at once
+__all__ = ["Detector", "fit_model", "score_rows"]
+
+CALIBRATE = 0.2  # of the rows
+CALIBRATE_MOST = 2_000  # rows; more would narrow the promise's spread less than they would help the models
+TRIMMED = 0.1  # of the fitted rows, the strangest, are left out when the rows are contaminated
+REFERENCES = 1_000  # normal rows kept to show beside strange ones
 
 
+@dataclass
 class Detector:
-    """A fitted generative model and the sorted scores of its calibration rows."""
+    """Fitted models, what they look at, and the sorted scores of their calibration rows."""
 
-    def __init__(
-        self,
-        kind: str,
-        cfg: Any,
-        model: registry.Model,
-        columns: tuple[str, ...],
-        calibration: Float[np.ndarray, " n"],
-        alpha: float | None = None,
-        calibrated_on: str = "rows of the caller's choice",
-    ) -> None:
-        """Calibrates; alpha is the promised false-alarm rate, by default 0.01 or what n rows allow.
+    kind: str
+    schema: Schema
+    encoder: Encoder
+    members: list[Member]
+    calibration: Float[np.ndarray, " n"]  # ascending
+    references: Float[np.ndarray, "R F"]  # features of normal rows
+    alpha: float = 0.0  # promised false-alarm rate; 0: the smallest that n rows allow, but 0.01 at least
+    about: dict[str, Any] = field(default_factory=dict)  # facts for the model card
 
-        Raises:
-            InputError: when there are no calibration scores, or fewer than alpha needs.
-        """
-        if len(calibration) == 0:
+    def __post_init__(self) -> None:
+        if len(self.calibration) == 0:
             raise InputError("there are 0 rows to calibrate on, expected at least 1")
-        self.kind, self.cfg, self.model, self.columns = kind, cfg, model, columns
-        self.calibration, self.calibrated_on = np.sort(calibration), calibrated_on
-        self.alpha = smallest_alpha(len(calibration)) if alpha is None else alpha
-        check_alpha(self.alpha, len(calibration))
+        self.calibration = np.sort(self.calibration)
+        self.alpha = self.alpha or smallest_alpha(len(self.calibration))
+        check_rate(self.alpha)
 
     @staticmethod
     def fit(
-        table: Table, kind: str = "vae", seed: int = 0, alpha: float | None = None, cfg: Any = None
+        data: str | Table | pa.Table | Sample,
+        kind: str = "auto",
+        seed: int = 0,
+        alpha: float | None = None,
+        cfg: Any = None,
+        contaminated: bool = False,
     ) -> "Detector":
-        """A new model of the given kind, fitted to a part of the rows and calibrated on another.
+        """New models of normal rows, calibrated on a part of the rows that they do not see.
 
-        `cfg` is the model's Config, by default the preset of the table's source. Learning stops at the
-        update whose model explains the selection rows best.
+        `cfg` is a generative model's Config. `contaminated` fits twice, the second time without the tenth of
+        the rows that was strangest; no promise is made then.
 
         Raises:
-            InputError: for an unknown kind, and for fewer rows than the three parts need.
+            InputError: for an unknown kind, rows that cannot be read, and fewer than three of them.
         """
-        fit, select, calibrate = split_table(table, seed, *SHARES)
+        names = members_of(kind)
         if alpha is not None:
-            check_alpha(alpha, len(calibrate))
-        cfg = registry.preset(kind, table.source) if cfg is None else cfg
-        cfg = replace(cfg, run=replace(cfg.run, seed=seed))
-        model = fit_model(kind, cfg, table, fit, select)
-        calibration = score_rows(model, table.x[calibrate])
-        return Detector(kind, cfg, model, table.columns, calibration, alpha, "rows that nothing else used")
+            check_rate(alpha)
+        sample = data if isinstance(data, Sample) else of_table(data, seed)
+        fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
+        cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
+        encoder = Encoder.fit(sample.schema, cells)
+        x = encoder.features_of(cells)
+        members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
+        if contaminated:
+            own = joined(np.stack([member(x) for member in members]))
+            x = x[own <= np.quantile(own, 1 - TRIMMED)]
+            members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
+        some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
+        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), x[np.sort(some)], alpha or 0.0)
+        rest = sample.table.take(pa.array(calibrate))
+        found._calibrate(rest, alpha, sample.source)
+        found.about = sample.about() | {
+            "rows fitted": len(x),
+            "calibrated on": "rows that nothing else used",
+            "contaminated": contaminated,
+        }
+        return found
 
     @staticmethod
     def of_run(run: Path, table: Table, alpha: float | None = None) -> "Detector":
@@ -86,25 +113,71 @@ class Detector:
             on = "rows that the run kept for tests"
         else:
             rows, on = np.arange(len(table.x)), "rows, none of which the run may have been trained on"
+        columns = tuple(Column(name, "numeric") for name in trained.columns)
+        # every column as it is: the value is a feature, and whether it is missing is none
+        codings = tuple(Coding(name, "numeric", gaps=True) for name in trained.columns)
+        encoder = Encoder(codings, np.arange(0, 2 * len(codings), 2), 0)
+        members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
-        return Detector(trained.kind, trained.cfg, trained.model, trained.columns, calibration, alpha, on)
+        about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
+        some = table.x[rows][:REFERENCES]
+        found = Detector(
+            trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
+        )
+        return found
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that it looks at."""
+        return self.schema.names
+
+    @property
+    def flags(self) -> bool:
+        """Whether there are enough calibration rows for alpha; without, no row can be flagged."""
+        return self.alpha * (len(self.calibration) + 1) >= 1 - 1e-9
 
     @property
     def threshold(self) -> float:
         """Rows that score higher are anomalies."""
         return threshold(self.calibration, self.alpha)
 
-    def decision_function(self, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
-        """How strange each row is; higher is stranger, the unit is the model's."""
-        return score_rows(self.model, x)
+    def features(
+        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+    ) -> tuple[Float[np.ndarray, "B F"], np.ndarray]:
+        """The features of rows, and which inputs are novel; `source` and `first` row are for messages."""
+        table = rows if isinstance(rows, pa.Table) else of_array(np.asarray(rows), self.columns)
+        cells = self.schema.cells(table, source, first)
+        if self.about.get("whole"):
+            for name, values in cells.items():
+                if np.isnan(values).any():
+                    at = first + int(np.isnan(values).argmax())
+                    raise InputError(
+                        f"{source}: column {name!r}, row {at} is missing (NaN), expected a number"
+                    )
+        return self.encoder.features_of(cells), self.encoder.novel(cells)
 
-    def p_value(self, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
+    def score_features(
+        self, x: Float[np.ndarray, "B F"], novelties: Int[np.ndarray, " B"]
+    ) -> Float[np.ndarray, " B"]:
+        """The scores of rows of which the features, and the number of novel cells, are known."""
+        if len(x) == 0:
+            return np.zeros(0)
+        return joined(np.stack([member(x) for member in self.members])) + self.encoder.novelty * novelties
+
+    def decision_function(
+        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+    ) -> Float[np.ndarray, " B"]:
+        """How strange each row is: nats of surprise, or what a trained model gives (`of_run`)."""
+        x, novel = self.features(rows, source, first)
+        return self.score_features(x, novel.sum(1))
+
+    def p_value(self, rows: np.ndarray | pa.Table) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""
-        return self.p_of(self.decision_function(x))
+        return self.p_of(self.decision_function(rows))
 
-    def predict(self, x: Float[np.ndarray, "B D"]) -> Int[np.ndarray, " B"]:
+    def predict(self, rows: np.ndarray | pa.Table) -> Int[np.ndarray, " B"]:
         """1 for rows that are anomalies at the false-alarm rate alpha, else 0."""
-        return self.verdict(self.p_value(x))
+        return self.verdict(self.p_value(rows))
 
     def p_of(self, score: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """The p-values of scores that `decision_function` gave."""
@@ -112,13 +185,27 @@ class Detector:
 
     def verdict(self, p_value: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
         """1 where p <= alpha."""
-        return (p_value <= self.alpha).astype(int)
+        return (p_value <= self.alpha + 1e-12).astype(int)
 
     def save(self, folder: Path) -> None:
         """Writes a model folder that `load` reads."""
-        weights = registry.weights(self.model) | {"calibration": torch.from_numpy(self.calibration)}
-        description = registry.describe(self.kind, self.cfg, self.columns)
-        save_model(folder, weights, description | {"alpha": self.alpha, "calibrated_on": self.calibrated_on})
+        arrays = {
+            "calibration": torch.from_numpy(self.calibration),
+            "references": torch.from_numpy(np.ascontiguousarray(self.references)),
+        }
+        for i, member in enumerate(self.members):
+            arrays |= {f"{i}.{name}": array for name, array in member.arrays().items()}
+        features = self.encoder.features
+        description = {
+            "kind": "detector",
+            "detector": self.kind,
+            "schema": self.schema.to_json(),
+            "encoder": self.encoder.to_json(),
+            "members": [member.describe(features) for member in self.members],
+            "alpha": self.alpha,
+            "about": self.about,
+        }
+        save_model(folder, arrays, description)
 
     @staticmethod
     def load(folder: Path) -> "Detector":
@@ -127,49 +214,26 @@ class Detector:
         Raises:
             InputError: when the folder is missing, damaged or not a detector's.
         """
-        weights, description = load_model(folder)
-        if "calibrated_on" not in description or "calibration" not in weights:
-            raise InputError(
-                f"{folder} holds a {description.get('kind')}, expected a detector: see `lab fit`"
-            )
-        calibration = weights.pop("calibration").numpy()
-        found = registry.restore(weights, description, folder)
-        alpha, on = description["alpha"], description["calibrated_on"]
-        return Detector(found.kind, found.cfg, found.model, found.columns, calibration, alpha, on)
+        arrays, found = load_model(folder)
+        if found.get("kind") != "detector":
+            raise InputError(f"{folder} holds a {found.get('kind')}, expected a detector: see `lab fit`")
+        where = f"{folder}/model.json"
+        parts: Sequence[dict[str, Any]] = found["members"]
+        members = [
+            restore(part, {k.split(".", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{i}.")}, folder)
+            for i, part in enumerate(parts)
+        ]
+        return Detector(
+            found["detector"],
+            Schema.from_json(found["schema"], where),
+            Encoder.from_json(found["encoder"], where),
+            members,
+            arrays["calibration"].numpy(),
+            arrays["references"].numpy(),
+            found["alpha"],
+            found["about"],
+        )
 
-
-def fit_model(
-    kind: str,
-    cfg: Any,
-    table: Table,
-    fit: Int[np.ndarray, " rows"],
-    select: Int[np.ndarray, " others"],
-) -> registry.Model:
-    """A new model of the given kind, learned from the rows `fit` of the table.
-
-    Its weights are those of the update that explained the rows `select` best.
-
-    Raises:
-        InputError: for an unknown kind, and when no score of the selection rows is finite.
-    """
-    part = registry.module(kind)
-    learner = part.Learner(cfg, torch.from_numpy(table.x[fit]))
-    every = cfg.run.evaluate_every or cfg.run.steps
-    best, weights = np.inf, {}
-    for step, _ in part.train(cfg, learner):
-        if step % every == 0 or step >= cfg.run.steps:
-            score = float(score_rows(learner.model, table.x[select]).mean())
-            if score < best:
-                best, weights = score, {k: v.clone() for k, v in learner.model.state_dict().items()}
-    if not weights:
-        raise InputError(f"no {kind} explains the rows of {table.source}: every score is NaN or infinite")
-    learner.model.load_state_dict(weights)
-    return learner.model
-
-
-def score_rows(model: registry.Model, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
-    """The model's scores in float64, computed in blocks."""
-    rows = torch.from_numpy(np.ascontiguousarray(x))
-    with evaluating(model):
-        scores = [model.score(block).double().cpu() for block in rows.split(BLOCK)]
-    return torch.cat(scores).numpy() if scores else np.zeros(0)
+    def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
+        self.calibration = np.sort(self.decision_function(rows, source))
+        self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha

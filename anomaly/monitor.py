@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from anomaly.calibration import realised_range, threshold
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
-from anomaly.monitor_state import Scales, Watch, check_clean
+from anomaly.monitor_state import Scales, Watch, check_clean, latest
 from anomaly.monitor_statistics import Channels, Moments, averaged, bounded, edges, quantile_band
 from envs.recording import Episodes
 from training.checkpoint import load_model, save_model
@@ -130,8 +130,10 @@ class RolloutMonitor:
         )
 
     def start(self, obs: Float[np.ndarray, "B O"]) -> Watch:
-        """The state of episodes that start with the given observations."""
-        return Watch.of(self.scales.scaled(obs), self.cfg.history, self.scales.actuators, self.channels.count)
+        """The state of episodes that start with the given observations; what is no number counts as usual."""
+        seen = self.scales.scaled(obs)
+        seen = np.where(np.isfinite(seen), seen, 0.0)
+        return Watch.of(seen, self.cfg.history, self.scales.actuators, self.channels.count)
 
     def step(
         self, watch: Watch, obs: Float[np.ndarray, "B O"], action: Float[np.ndarray, "B A"]
@@ -141,8 +143,7 @@ class RolloutMonitor:
 
     def foretold(self, watch: Watch, action: np.ndarray) -> Float[np.ndarray, "B O"]:
         """The observations that are expected after encoded actions, in the sensors' own units."""
-        acts = np.concatenate([watch.acts[:, action.shape[1] :], action], axis=1)
-        mean, _, _ = self.transitions(watch.past, acts)
+        mean, _, _ = self.transitions(watch.past, latest(watch.acts, action))
         scales = self.scales
         return (watch.past[:, -scales.sensors :] + mean * scales.change) * scales.deviation + scales.mean
 
@@ -158,7 +159,8 @@ class RolloutMonitor:
             InputError: for other shapes than the monitor learned, or an action before the first observation.
         """
         obs = np.asarray(obs, float)
-        single, rows = obs.ndim == 1, np.atleast_2d(obs)
+        single = obs.ndim == 1
+        rows = obs[None] if single else obs
         if rows.ndim != 2 or rows.shape[1] != self.scales.sensors:
             raise InputError(f"obs is {obs.shape}, expected ({self.scales.sensors},) or (N, ...)")
         if action is None:
@@ -182,10 +184,10 @@ class RolloutMonitor:
         scales, sensors = self.scales, self.scales.sensors
         now = watch.past[:, -sensors:]
         seen = scales.scaled(obs)
-        broken = ~np.isfinite(seen)
-        if any_broken := bool(broken.any()):
-            seen = np.where(broken, now, seen)
-        watch.acts = np.concatenate([watch.acts[:, action.shape[1] :], action], axis=1)
+        if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
+            finite = np.isfinite(seen)
+            seen = np.where(finite, seen, now)
+        watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
         z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
@@ -195,17 +197,23 @@ class RolloutMonitor:
         watch.z, watch.step = z, watch.step + 1
         watch.repeats = (watch.repeats + 1) * (seen == now)
         guard = scales.guard(seen, change, watch.repeats)
-        watch.past = np.concatenate([watch.past[:, sensors:], seen], axis=1)
-        if any_broken:
-            guard = np.where(broken.any(axis=1), math.inf, guard)
+        watch.past = latest(watch.past, seen)
+        if broken:
+            guard = np.where(finite.all(axis=1), guard, math.inf)
         return guard
 
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
         assert self.band is not None
-        where = self.edges.searchsorted(watch.step - 1, side="right") - 1
+        where: Any = self.edges.searchsorted(watch.step - 1, side="right") - 1
+        if len(where) == 1:
+            where = int(where[0])  # a view, where a list of bins makes copies
         mean, inverse, middle, scale = (part[where] for part in self.band)
-        found = self.channels.gather((watch.average - mean) * inverse)
-        return np.maximum(np.maximum.reduce((found - middle) * scale, axis=1), GUARD * guard)
+        off = watch.average - mean
+        off *= inverse
+        found = self.channels.gather(off)
+        found -= middle
+        found *= scale
+        return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
 
     def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
         """Step, episodes that are still going on, their state and their guard, step by step."""

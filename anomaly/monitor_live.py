@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ class Rule:
             raise InputError(f"cooldown is {self.cooldown}, expected 1 or more")
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Of N episodes; numbers where a single one is watched."""
 
     score: Any  # (N,) how strange the last step was
@@ -86,7 +85,7 @@ class Live:
             score[begun] = 0.0
         above = score > self._scorer.threshold
         raised = above & ~self.alarm
-        if raised.any() or self.alarm.any():
+        if np.logical_or.reduce(above | self.alarm):
             self._rule(above, raised)
             for row in map(int, np.flatnonzero(raised | (self.alarm & (self.since == AGAIN)))):
                 shown = self._find(row, shown)
@@ -133,9 +132,8 @@ class Live:
         """From the older copy of the state, or from where the episode began."""
         assert self._watch is not None
         age = int(self._watch.step[row])
-        back = self._clock - SNAPSHOT * max(
-            0, (self._clock - 1) // SNAPSHOT - 1
-        )  # steps since the older copy
+        copied = max(0, (self._clock - 1) // SNAPSHOT - 1)
+        back = self._clock - SNAPSHOT * copied  # steps since the older copy
         if age < back:
             return isolate(self._scorer, self._begun[row], *self._window(row, age))
         return isolate(self._scorer, self._copies[0].rows(np.array([row])), *self._window(row, back))

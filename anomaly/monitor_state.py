@@ -1,6 +1,8 @@
 """What the monitor carries from step to step, and the scales in which it sees sensors and actions."""
 
+import math
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,9 +84,27 @@ class Scales:
         """Observations with mean 0 and deviation 1."""
         return (obs - self.mean) / self.deviation
 
+    @cached_property
+    def _slowness(self) -> np.ndarray:
+        return 1 / self.fastest
+
+    @cached_property
+    def _patience(self) -> np.ndarray:
+        return 2 * self.longest + 3
+
+    @cached_property
+    def _liveliness(self) -> np.ndarray:
+        return 1 / self.longest
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
+        return (np.eye(self.actions) - self.action_mean) / self.action_deviation
+
     def encode(self, action: np.ndarray) -> Float[np.ndarray, "B A"]:
         """Actions (B,) or (B, A), as the environment got them, as scaled numbers."""
-        return (_one_hot(action, self.first, self.actions) - self.action_mean) / self.action_deviation
+        if self.actions:
+            return self._codes[action - self.first]
+        return (action - self.action_mean) / self.action_deviation
 
     def encode_checked(self, action: Any, rows: int) -> Float[np.ndarray, "B A"]:
         """`encode` of somebody's actions for as many rows.
@@ -92,6 +112,8 @@ class Scales:
         Raises:
             InputError: when there are others than the monitor learned.
         """
+        if rows == 1 and isinstance(action, int | np.integer) and 0 <= action - self.first < self.actions:
+            return self._codes[[action - self.first]]
         found = np.asarray(action)
         if self.actions:
             found = found.reshape(-1)
@@ -99,7 +121,7 @@ class Scales:
             known = found.dtype.kind in "iu" and bool(np.all(inside))
         else:
             found = found.reshape(rows, -1)
-            known = found.shape[1] == self.actuators and bool(np.isfinite(found).all())
+            known = found.shape[1] == self.actuators and math.isfinite(np.add.reduce(found, axis=None))
         if not known or len(found) != rows:
             what = f"of {self.actions} from {self.first} on" if self.actions else f"({self.actuators},)"
             raise InputError(f"action is {action!r}, expected one {what} for each of {rows} observations")
@@ -121,10 +143,10 @@ class Scales:
     def guard(self, seen: np.ndarray, change: np.ndarray, repeats: np.ndarray) -> Float[np.ndarray, " B"]:
         """How far beyond all that clean sensors did: in range, in speed, in standing still; 0 is within."""
         beyond = np.maximum(seen - self.high, self.low - seen)
-        fast = np.abs(change) / self.fastest - 1
+        fast = np.abs(change * self._slowness) - 1
         # A reading may stand still a little longer than it ever did; twice as long and three steps is a lot.
-        still = (repeats - 3) / self.longest - 2
-        worst = np.maximum.reduce(np.maximum(np.maximum(beyond, fast), still), axis=1)
+        still = (repeats - self._patience) * self._liveliness
+        worst = np.maximum.reduce(np.maximum(np.maximum(beyond, fast, out=fast), still, out=still), axis=1)
         return np.log1p(np.maximum(worst, 0.0))
 
 
@@ -176,6 +198,12 @@ def _longest_repeats(episodes: Episodes) -> np.ndarray:
         run = (run * (row not in begins) + 1) * still
         longest = np.maximum(longest, run)
     return longest
+
+
+def latest(past: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Rows (B, k n) with the oldest n numbers gone and the new ones at the end."""
+    width = new.shape[1]
+    return new if past.shape[1] == width else np.concatenate([past[:, width:], new], axis=1)
 
 
 def check_clean(episodes: Episodes, least: int) -> None:

@@ -24,20 +24,10 @@ class Channels:
     """Where each family of channels lies in the vector of all."""
 
     def __init__(self, sensors: int, actions: int) -> None:
-        sizes = {
-            "shift": sensors,
-            "spread": sensors,
-            "memory": sensors,
-            "state": sensors * sensors,
-            "action": sensors * actions,
-            "doubt": 1,
-            "place": 1,
-        }
-        self.names = tuple(sizes)
-        self.sizes = np.array(list(sizes.values()))
+        # shift, spread, memory, state, action, doubt, place
+        self.sizes = np.array([sensors, sensors, sensors, sensors * sensors, sensors * actions, 1, 1])
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
-        self.statistics = 2 * len(RATES) * len(sizes)
 
     def of(
         self,
@@ -65,10 +55,11 @@ class Channels:
     def gather(self, u: Float[np.ndarray, "B R C"]) -> Float[np.ndarray, "B S"]:
         """Mean square and largest size of each family at each rate, in logarithms."""
         square = u * u
-        mean = np.add.reduceat(square, self.starts, axis=2) / self.sizes
-        most = np.maximum.reduceat(square, self.starts, axis=2)
-        both = np.concatenate([mean, most], axis=2).reshape(len(u), -1)
-        return np.log(both + 1e-3)
+        found = np.empty((len(u), 2, len(RATES), len(self.starts)))
+        np.divide(np.add.reduceat(square, self.starts, axis=2), self.sizes, out=found[:, 0])
+        np.maximum.reduceat(square, self.starts, axis=2, out=found[:, 1])
+        found += 1e-3
+        return np.log(found, out=found).reshape(len(u), -1)
 
 
 def bounded(z: np.ndarray) -> np.ndarray:
@@ -80,8 +71,13 @@ def averaged(
     mean: Float[np.ndarray, "B R C"], value: Float[np.ndarray, "B C"], step: int | np.ndarray
 ) -> Float[np.ndarray, "B R C"]:
     """The averages after one more value; the first `1/r` values count alike, so that zeros leave no trace."""
-    rate = np.maximum(RATES, 1 / (np.asarray(step, float)[..., None] + 1))
-    return mean + rate[..., None] * (value[:, None] - mean)
+    off = value[:, None] - mean
+    if np.minimum.reduce(step, axis=None) * RATES[-1] >= 1:
+        off *= RATES[:, None]
+    else:
+        off *= np.maximum(RATES, 1 / (np.asarray(step, float)[..., None] + 1))[..., None]
+    off += mean
+    return off
 
 
 def edges(lengths: np.ndarray) -> np.ndarray:

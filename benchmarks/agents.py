@@ -8,7 +8,7 @@ which the first optimizer of a process would import. Rows take turns seed by see
 Stable-Baselines3 has the settings its authors tuned for CartPole-v1 (RL Baselines3 Zoo, hyperparams/*.yml).
 With PPO's, ours still differs in two things: ε stays where theirs falls to zero, and the first weights have
 the gain 5/3 of tanh where theirs have √2, which learns more slowly. PQN has no peer there: beside it runs
-their DQN.
+our DQN.
 
     taskset -c 0 python -m benchmarks.agents --algo ppo
 """
@@ -233,7 +233,7 @@ ROWS: dict[str, dict[str, Callable[[int], Result]]] = {
     },
     "a2c": {"ours, preset": preset("a2c"), PEER: partial(peer, their_a2c)},
     "dqn": {"ours, preset": preset("dqn"), PEER: partial(peer, their_dqn)},
-    "pqn": {"ours, preset": preset("pqn"), PEER + ", DQN": partial(peer, their_dqn)},
+    "pqn": {"ours, preset": preset("pqn"), "our DQN, preset": preset("dqn")},
 }
 
 

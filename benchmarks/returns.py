@@ -49,8 +49,8 @@ def main() -> None:
     print(f"| algorithm | environment | steps | return, {told.seeds} seeds | 95 % interval | worst | CPU s |")
     print("|---|---|---|---|---|---|---|")
     for kind, presets in registry.PRESETS.items():
-        for env, cfg in presets.items() if told.only in (None, kind) else ():
-            if told.env not in (None, env):
+        for env, cfg in presets.items():
+            if told.only not in (None, kind) or told.env not in (None, env):
                 continue
             found = np.array([measure(kind, env, seed, told.backend) for seed in range(told.seeds)])
             returns, seconds = found.T

@@ -7,14 +7,15 @@ MountainCarEnv  force gravity
 LunarLander   gravity wind
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
 from training.errors import InputError
 
-DYNAMICS = ("force", "gravity", "length", "mass", "wind")
+Moved = Literal["force", "gravity", "length", "mass", "wind"]
+DYNAMICS: tuple[Moved, ...] = get_args(Moved)
 WIND = 15.0  # the power of LunarLander's wind for a factor of 2: Gymnasium's default
 
 _LINKS = ("LINK_LENGTH_1", "LINK_LENGTH_2", "LINK_COM_POS_1", "LINK_COM_POS_2")

@@ -2,7 +2,8 @@
 
     z = f(x),  x̂ = g(z),   L = mean over rows and columns of (x − x̂)²
 
-on columns of mean 0 and deviation 1. The paper pre-trains layer by layer; Adam does without.
+on columns of mean 0 and deviation 1. The paper pre-trains layer by layer; Adam does without. With `missing`,
+f sees zeros where numbers are missing and is told where, and L is the mean over those that are there.
 
     lab train autoencoder --data digits
 """
@@ -11,15 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from generative.parts.rows import Order, Scale
+from generative.parts.networks import Network, Plan, decoder, encoder
+from generative.parts.rows import Form, Kept, Order, Scale
 from training.config import check_positive
 from training.device import fast, pick
 from training.distributed import mine
 from training.metrics import Metrics
-from training.networks import Activation, LayerConfig, mlp
+from training.networks import Activation, LayerConfig
 from training.optim import OptimConfig
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -29,57 +31,85 @@ from training.seeds import stream, torch_generator
 class Config:
     """Settings of the autoencoder."""
 
-    data: str = "digits"  # digits, or a file: .csv .parquet .npy .npz
+    data: str = "digits"  # digits, a file (.csv .parquet .npy .npz IDX), or a folder of pictures
+    missing: bool = False  # numbers may be missing (NaN)
+    network: Network = "dense"  # conv for pictures, lstm for sequences
     latent: int = 8  # numbers in z
-    hidden: tuple[int, ...] = (128, 64)  # sizes of the encoder's hidden layers; the decoder mirrors them
+    hidden: tuple[int, ...] = (
+        128,
+        64,
+    )  # layers of a dense encoder, which the decoder mirrors; size of an lstm
+    width: int = 32  # channels of a convolutional encoder's first layer
     activation: Activation = "silu"  # of the hidden layers
-    layer: LayerConfig = field(default_factory=LayerConfig)
     batch: int = 128  # rows of an update
+    layer: LayerConfig = field(default_factory=LayerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=3_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        check_positive(self, "latent", "hidden", "batch")
+        check_positive(self, "latent", "hidden", "width", "batch")
+
+
+def squared_error(x: Float[Tensor, "B D"], x_hat: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    """(x − x̂)², zero where x is missing: and so is its gradient."""
+    return torch.where(x.isnan(), 0.0, x.nan_to_num(0.0) - x_hat).square()
 
 
 def reconstruction_loss(
     x: Float[Tensor, "B D"], x_hat: Float[Tensor, "B D"]
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """L of the module docstring."""
-    loss = (x - x_hat).square().mean()
+    """L of the module docstring; numbers of x that are missing do not count."""
+    loss = squared_error(x, x_hat).sum() / (~x.isnan()).sum().clamp(min=1)
     return loss, {"loss/reconstruction": loss.detach()}
 
 
 class Autoencoder(nn.Module):
     """Rows (B, D), in the data's own units, to z (B, Z) and back."""
 
-    def __init__(self, cfg: Config, columns: int) -> None:
+    def __init__(self, cfg: Config, form: Form) -> None:
         super().__init__()
-        self.scale = Scale(columns)
-        self.encoder = mlp(columns, cfg.hidden, cfg.latent, cfg.activation, layer=cfg.layer)
-        self.decoder = mlp(cfg.latent, cfg.hidden[::-1], columns, cfg.activation, layer=cfg.layer)
+        self.register_buffer("form", form.pack())
+        self.missing = cfg.missing
+        self.scale = Scale(form.columns)
+        plan = Plan(cfg.network, cfg.hidden, cfg.width, cfg.activation, cfg.layer)
+        told = form.columns if cfg.missing else 0
+        self.encoder = encoder(plan, form, cfg.latent, extra=told)
+        self.decoder = decoder(plan, form, cfg.latent)
 
-    def scaled(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def scaled(self, x: Num[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Rows as the networks see them, on their device."""
-        return self.scale(x).to(self.encoder[0].weight.device)
+        return self.scale(x).to(next(self.encoder.parameters()).device)
 
-    def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
+    def code(self, scaled: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
+        """The latent code of scaled rows."""
+        if not self.missing:
+            return self.encoder(scaled)
+        return self.encoder(torch.cat([scaled.nan_to_num(0.0), scaled.isnan().float()], 1))
+
+    def encode(self, x: Num[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
         """The latent code of rows."""
-        return self.encoder(self.scaled(x))
+        return self.code(self.scaled(x))
 
     def decode(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B D"]:
-        """Rows, in the data's units, from latent codes."""
+        """Rows, in the data's units, from latent codes; nothing is missing in them."""
         return self.scale.back(self.decoder(z))
 
-    def reconstruction_error(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """Mean squared error of each row, columns scaled to deviation 1."""
+    def reconstruction_error(self, x: Num[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """Mean squared error of each row over what is there, columns scaled to deviation 1."""
         scaled = self.scaled(x)
-        return (scaled - self.decoder(self.encoder(scaled))).square().mean(-1)
+        error = squared_error(scaled, self.decoder(self.code(scaled)))
+        return error.sum(-1) / (~scaled.isnan()).sum(-1).clamp(min=1)
 
     @torch.inference_mode()
-    def score(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+    def score(self, x: Num[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """How strange rows are: the reconstruction error."""
         return self.reconstruction_error(x)
+
+    @torch.no_grad()
+    def measure(self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> tuple[float, dict[str, float]]:
+        """How well rows are explained (higher is better); labels change nothing."""
+        error = float(self.reconstruction_error(x).mean())
+        return -error, {"eval/score": error, "eval/reconstruction_error": error}
 
 
 class Learner:
@@ -87,14 +117,20 @@ class Learner:
 
     STATE = ("model", "optimizer", "order", "step")
 
-    def __init__(self, cfg: Config, x: Float[Tensor, "rows D"]) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        x: Num[Tensor, "rows D"],
+        y: Int[Tensor, " rows"] | None = None,
+        form: Form | None = None,
+    ) -> None:
         self.cfg = cfg
         self.device = pick(cfg.run.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
-            self.model = Autoencoder(cfg, x.shape[1]).to(self.device)
+            self.model = Autoencoder(cfg, form or Form(x.shape[1])).to(self.device)
         self.model.scale.standardise(x)
-        self.x = self.model.scaled(x)
+        self.x = Kept(self.model, x, self.device)
         self.optimizer = cfg.optim.make(self.model.parameters())
         self.order = Order(torch_generator(cfg.run.seed, "autoencoder", self.device))
         self.step = 0
@@ -102,7 +138,7 @@ class Learner:
 
     def _update(self, x: Float[Tensor, "B D"]) -> Metrics:
         """One step on scaled rows."""
-        loss, metrics = reconstruction_loss(x, self.model.decoder(self.model.encoder(x)))
+        loss, metrics = reconstruction_loss(x, self.model.decoder(self.model.code(x)))
         metrics["grad/norm"] = self.cfg.optim.descend(self.optimizer, loss)
         return metrics
 

@@ -221,11 +221,11 @@ def _npz(path: Path, missing: bool) -> Table:
             found = ", ".join(arrays) or "no arrays"
             raise InputError(f"{path} has {found}, expected one of {', '.join(KEYS)}")
         told = "y_train" if key == "x_train" else "y"
-        labels = arrays[told] if told in arrays else None
+        labels = arrays.get(told)
         table = _labelled(_checked(arrays[key], (), str(path), missing), labels)
         if key != "x_train" or "x_test" not in arrays:
             return table
-        labels = arrays["y_test"] if "y_test" in arrays and table.y is not None else None
+        labels = arrays.get("y_test") if table.y is not None else None
         return _with_test(table, arrays["x_test"], labels, str(path))
 
 

@@ -56,7 +56,8 @@ def idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The pictures (N, 1, H, W) of an IDX file, and the labels (N,) of the file beside it, if there is one.
 
     Raises:
-        InputError: when a file is no IDX file of bytes, is cut short, or labels and pictures differ in number.
+        InputError: when a file is no IDX file of bytes, is cut short, or labels and pictures differ in
+            number.
     """
     pixels = _idx(path, IMAGES)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))

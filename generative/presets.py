@@ -1,6 +1,10 @@
-"""Tuned recipes by data source: what `lab train MODEL --data SOURCE` starts from."""
+"""Tuned recipes by data source: what `lab train MODEL --data SOURCE` starts from.
 
-from generative import vae
+A source that is a file or a folder is known by its name without the ending: `mnist` is any `mnist.npz`.
+"""
+
+from generative import gan, vae
+from training.optim import OptimConfig
 from training.run import RunConfig
 
 VAE = {
@@ -8,4 +12,22 @@ VAE = {
     "digits": vae.Config(
         likelihood="bernoulli", run=RunConfig(steps=2_000, evaluate_every=250, log_every=100)
     ),
+    "mnist": vae.Config(
+        likelihood="bernoulli",
+        binarise=True,
+        latent=40,
+        hidden=(400, 400),
+        activation="relu",
+        warm_up=4_000,
+        optim=OptimConfig(lr=1e-3, max_norm=100.0),
+        run=RunConfig(steps=51_000, evaluate_every=5_000, log_every=1_000),
+    ),
+}
+
+GAN = {
+    # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little.
+    "digits": gan.Config(
+        network="dense", r1=0.3, run=RunConfig(steps=5_000, evaluate_every=500, log_every=100)
+    ),
+    "mnist": gan.Config(width=32, run=RunConfig(steps=12_000, evaluate_every=2_000, log_every=500)),
 }

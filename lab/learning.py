@@ -26,8 +26,9 @@ from training.session import Work, share
 from training.state import Tree
 
 EVALUATION_EPISODES = 20
+MOST_SELECTED = 5_000  # rows that an evaluation of a model looks at
 DEAD_ROWS = 2_048  # rows of the last evaluation on which a unit must move to be alive
-TOGETHER = ("ppo", "autoencoder", "vae")  # what several processes can learn as one
+TOGETHER = ("ppo", "autoencoder", "denoiser", "gan", "vae")  # what several processes can learn as one
 
 
 def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
@@ -106,20 +107,23 @@ def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
 
 
 def model_work(kind: str, cfg: Any) -> Work:
-    """A new generative model and its data: 70 % of the rows to fit, 15 % to select, the rest for tests."""
-    table = data.load(cfg.data)
+    """A new generative model and its data, in disjoint parts to fit, to select and for tests."""
+    table = data.load(cfg.data, missing=getattr(cfg, "missing", False))
     fit, select, test = generative.registry.parts(table, cfg.run.seed)
     share(getattr(cfg, "batch", 0), "batch")
+    if distributed.world() > 1 and hasattr(cfg, "layer") and cfg.layer.norm == "batch":
+        raise InputError("norm is batch, expected another: each process would normalise by its own rows")
     module = generative.registry.module(kind)
-    learner = module.Learner(cfg, torch.from_numpy(table.x[fit]))
+    learner = generative.registry.new_learner(kind, cfg, table, fit)
+    select = select[:MOST_SELECTED]
     selection = torch.from_numpy(table.x[select]).to(learner.device)
+    labels = None if table.y is None else torch.from_numpy(table.y[select]).to(learner.device)
     fingerprint = table.fingerprint()
 
     def evaluation() -> tuple[float, Mapping[str, float]]:
         with torch.no_grad(), evaluating(learner.model), dead_units(learner.model) as dead:
-            score = float(learner.model.score(selection).mean())
-            error = float(learner.model.reconstruction_error(selection).mean())
-        return -score, {"eval/score": score, "eval/reconstruction_error": error, **dead}
+            score, found = learner.model.measure(selection, labels)
+        return score, {**found, **dead}
 
     def check(tree: Tree) -> None:
         if tree["fingerprint"] != fingerprint:

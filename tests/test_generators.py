@@ -18,8 +18,12 @@ SMALLER = {
     "qr_dqn": {"n_step": 3},
     "sac": {"warm_up": 300, "batch": 32, "updates": 1},
     "dqn": {"warm_up": 300, "replay": 1_000},
+    "rainbow": {"updates": 4},
     "vae": {"batch": 500},
     "autoencoder": {"batch": 500},
+    "denoiser": {"batch": 500},
+    "gan": {"guard_every": 7},
+    "som": {"batch": 500},
 }
 
 

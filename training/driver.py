@@ -6,15 +6,11 @@ by bit is in its `state_dict`.
 """
 
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +21,7 @@ from training.errors import DivergenceError
 from training.folder import RunFolder
 from training.metrics import Meter, Metrics
 from training.run import RunConfig
+from training.signals import Interrupted, Signals
 from training.state import Tree, capture, global_generators, restore, set_global_generators
 from training.wandb_log import WandbLog
 
@@ -99,7 +96,7 @@ class Driver:
         """Runs `updates` to their end, to `cfg.stop_at`, or to the first SIGINT or SIGTERM."""
         started = saved = time.perf_counter()
         before = self.elapsed
-        with _Signals() as signals, _progress(self.cfg.steps) as bar:
+        with Signals() as signals, _progress(self.cfg.steps) as bar:
             if self.evaluating:  # a signal cut this evaluation short
                 self._evaluate(signals)
             ended = signals.agreed()
@@ -181,7 +178,7 @@ class Driver:
         if self.log is not None:
             self.log.write(self.step, row)
 
-    def _evaluate(self, signals: "_Signals") -> None:
+    def _evaluate(self, signals: Signals) -> None:
         """Evaluates; a signal ends it at once, and then a resumed run evaluates first."""
         if self.evaluate is None:
             return
@@ -194,7 +191,7 @@ class Driver:
                 with signals.raised():
                     score, found = self.evaluate()
                 done = True
-        except _Interrupted:
+        except Interrupted:
             pass
         finally:
             set_global_generators(before)  # environments that draw from them learn nothing of evaluations
@@ -251,48 +248,6 @@ class Every:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Puts back what `state_dict` gave."""
         self._passed = state["passed"]
-
-
-class _Interrupted(BaseException):
-    """A signal came while an evaluation was played."""
-
-
-class _Signals:
-    """Remembers SIGINT and SIGTERM, so that a run stops where its state is whole."""
-
-    def __enter__(self) -> "_Signals":
-        self.received: int | None = None
-        self._raising = False
-        main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
-        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    @contextmanager
-    def raised(self) -> Iterator[None]:
-        """Signals are raised here: for work that may be left half done."""
-        self._raising = True
-        try:
-            yield
-        finally:
-            self._raising = False
-
-    def agreed(self) -> int | None:
-        """The signal that any of the processes that learn together has received."""
-        return int(distributed.most(self.received or 0)) or None
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            if distributed.world() > 1:  # torchrun passes on what a terminal has sent already
-                return
-            raise KeyboardInterrupt  # the second one means now
-        self.received = number
-        if self._raising:
-            raise _Interrupted
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class _progress:  # noqa: N801  (a context manager that reads as a function)

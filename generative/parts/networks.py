@@ -4,20 +4,22 @@ What stands beyond the columns of the data, such as a label, joins it: dense net
 the others where they have become vectors.
 """
 
+import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from generative.parts.rows import Form
 from training.errors import InputError
-from training.networks import Activation, mlp
+from training.networks import PLAIN, Activation, LayerConfig, activate, cnn, mlp, recurrent
 
 Network = Literal["dense", "conv", "lstm"]
 
-_LAYERS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 AXES = {"conv": (3, "pictures"), "lstm": (2, "sequences: arrays of (rows, time, columns)")}
 
 
@@ -29,42 +31,35 @@ def check_form(network: Network, form: Form) -> None:
         raise InputError(f"a row is {found}, the network {network!r} expects {what}")
 
 
-def encoder(
-    network: Network,
-    form: Form,
-    outputs: int,
-    *,
-    hidden: tuple[int, ...],
-    width: int,
-    activation: Activation,
-    extra: int = 0,
-) -> nn.Module:
+@dataclass(frozen=True)
+class Plan:
+    """What an encoder and its decoder are made of."""
+
+    network: Network
+    hidden: tuple[int, ...]  # of the dense encoder, which the decoder mirrors; the first is an LSTM's size
+    width: int  # channels of the first convolution
+    activation: Activation
+    layer: LayerConfig = PLAIN
+
+
+def encoder(plan: Plan, form: Form, outputs: int, extra: int = 0) -> nn.Module:
     """A network (B, columns + extra) -> (B, outputs)."""
-    check_form(network, form)
-    if network == "dense":
-        return mlp(form.columns + extra, hidden, outputs, activation)
-    if network == "lstm":
-        return SequenceEncoder(form.shape[0], form.shape[1], hidden[0], outputs, extra)
-    return PictureEncoder(form.shape, width, outputs, _LAYERS[activation](), extra)
+    check_form(plan.network, form)
+    if plan.network == "dense":
+        return mlp(form.columns + extra, plan.hidden, outputs, plan.activation, layer=plan.layer)
+    if plan.network == "lstm":
+        return SequenceEncoder(form.shape[0], form.shape[1], plan.hidden[0], outputs, extra)
+    return PictureEncoder(form.shape, plan.width, outputs, plan.activation, plan.layer, extra)
 
 
-def decoder(
-    network: Network,
-    form: Form,
-    inputs: int,
-    *,
-    hidden: tuple[int, ...],
-    width: int,
-    activation: Activation,
-    outputs: int | None = None,
-) -> nn.Module:
-    """A network (B, inputs) -> (B, columns); the dense one mirrors its encoder and may give more outputs."""
-    check_form(network, form)
-    if network == "dense":
-        return mlp(inputs, hidden[::-1], outputs or form.columns, activation)
-    if network == "lstm":
-        return SequenceDecoder(form.shape[0], form.shape[1], hidden[0], inputs)
-    return PictureDecoder(form.shape, width, inputs, _LAYERS[activation]())
+def decoder(plan: Plan, form: Form, inputs: int) -> nn.Module:
+    """A network (B, inputs) -> (B, columns); the dense one mirrors its encoder."""
+    check_form(plan.network, form)
+    if plan.network == "dense":
+        return mlp(inputs, plan.hidden[::-1], form.columns, plan.activation, layer=plan.layer)
+    if plan.network == "lstm":
+        return SequenceDecoder(form.shape[0], form.shape[1], plan.hidden[0], inputs)
+    return PictureDecoder(form.shape, plan.width, inputs, plan.activation, plan.layer)
 
 
 def sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -75,61 +70,76 @@ def sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     return found
 
 
+def widths(shape: tuple[int, ...], width: int) -> tuple[int, ...]:
+    """Channels after each convolution that halves the picture; one for a picture too small to be halved."""
+    return tuple(width * 2 ** min(layer, 3) for layer in range(max(1, len(sizes(shape)) - 1)))
+
+
 class PictureEncoder(nn.Module):
-    """Convolutions (Radford et al., 2016, arXiv:1511.06434) that halve a picture and widen it, then a line."""
+    """Convolutions that halve a picture and widen it, then a line (Radford et al., arXiv:1511.06434)."""
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, outputs: int, activation: nn.Module, extra: int = 0
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        outputs: int,
+        activation: Activation,
+        layer: LayerConfig = PLAIN,
+        extra: int = 0,
     ) -> None:
         super().__init__()
-        self.shape = shape
-        channels, places = shape[0], sizes(shape)
-        self.body = nn.Sequential()
-        if len(places) == 1:  # too small to be halved
-            self.body.extend([nn.Conv2d(channels, width, 3, padding=1), activation])
-            channels = width
-        for layer in range(len(places) - 1):
-            wider = width * 2 ** min(layer, 3)
-            self.body.extend([nn.Conv2d(channels, wider, 4, 2, 1), activation])
-            channels = wider
-        self.features = channels * places[-1][0] * places[-1][1]
-        self.head = nn.Linear(self.features + extra, outputs)
+        self.columns = math.prod(shape)
+        channels, end = widths(shape, width), sizes(shape)[-1]
+        halved = len(sizes(shape)) > 1
+        kernels, strides = ((4,), (2,)) if halved else ((3,), (1,))
+        n = len(channels)
+        body = cnn(shape[0], channels, activation, kernels=kernels * n, strides=strides * n, layer=layer)
+        self.reader = nn.Sequential(nn.Unflatten(1, shape), body)  # what the convolutions find in pictures
+        self.features = channels[-1] * end[0] * end[1]
+        head = nn.Linear(self.features + extra, outputs)
+        self.head = spectral_norm(head) if layer.norm == "spectral" else head
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
-        columns = self.shape[0] * self.shape[1] * self.shape[2]
-        h = self.body(x[:, :columns].unflatten(1, self.shape)).flatten(1)
-        return self.head(torch.cat([h, x[:, columns:]], 1))
+        return self.head(torch.cat([self.reader(x[:, : self.columns]), x[:, self.columns :]], 1))
 
 
 class PictureDecoder(nn.Module):
-    """The way back: a line, then transposed convolutions that double; `norm` puts batch norm between them."""
+    """The way back: a line, then transposed convolutions that double."""
 
     def __init__(
         self,
         shape: tuple[int, ...],
         width: int,
         inputs: int,
-        activation: nn.Module,
-        norm: bool = False,
+        activation: Activation,
+        layer: LayerConfig = PLAIN,
     ) -> None:
         super().__init__()
-        places = sizes(shape)[::-1]
-        widths = [width * 2 ** min(layer, 3) for layer in range(max(1, len(places) - 1))][::-1]
-        self.start = (widths[0], *places[0])
-        self.head = nn.Linear(inputs, widths[0] * places[0][0] * places[0][1])
-        self.body = nn.Sequential(*([nn.BatchNorm2d(widths[0])] if norm else []), activation)
-        for layer, (small, large) in enumerate(pairwise(places)):
-            last = layer == len(places) - 2
-            after = shape[0] if last else widths[layer + 1]
+        places, channels = sizes(shape)[::-1], widths(shape, width)[::-1]
+        self.start = (channels[0], *places[0])
+        self.head = nn.Linear(inputs, math.prod(self.start))
+        self.body = nn.Sequential(*_hidden(channels[0], activation, layer))
+        for (small, large), before, after in zip(
+            pairwise(places), channels, (*channels[1:], shape[0]), strict=False
+        ):
             odd = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-            self.body.append(nn.ConvTranspose2d(widths[layer], after, 4, 2, 1, odd))
-            if not last:
-                self.body.extend([*([nn.BatchNorm2d(after)] if norm else []), activation])
+            self.body.append(nn.ConvTranspose2d(before, after, 4, 2, 1, odd))
+            if large != places[-1]:
+                self.body.extend(_hidden(after, activation, layer))
         if len(places) == 1:
-            self.body.append(nn.Conv2d(widths[0], shape[0], 3, padding=1))
+            self.body.append(nn.Conv2d(channels[0], shape[0], 3, padding=1))
 
     def forward(self, z: Float[Tensor, "B inputs"]) -> Float[Tensor, "B D"]:
         return self.body(self.head(z).unflatten(1, self.start)).flatten(1)
+
+
+def _hidden(channels: int, activation: Activation, layer: LayerConfig) -> list[nn.Module]:
+    """What follows a decoder's convolution; spectral normalisation is the critics' alone."""
+    parts: list[nn.Module] = []
+    if layer.norm in ("batch", "layer"):
+        parts.append(nn.BatchNorm2d(channels) if layer.norm == "batch" else nn.GroupNorm(1, channels))
+    parts.append(activate(activation))
+    return [*parts, nn.Dropout(layer.dropout)] if layer.dropout else parts
 
 
 class SequenceEncoder(nn.Module):
@@ -138,12 +148,12 @@ class SequenceEncoder(nn.Module):
     def __init__(self, length: int, columns: int, hidden: int, outputs: int, extra: int = 0) -> None:
         super().__init__()
         self.length, self.columns = length, columns
-        self.body = nn.LSTM(columns, hidden, batch_first=True)
+        self.body = recurrent("lstm", columns, hidden)
         self.head = nn.Linear(hidden + extra, outputs)
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
         end = self.length * self.columns
-        _, (state, _) = self.body(x[:, :end].unflatten(1, (self.length, self.columns)))
+        _, (state, _) = self.body(x[:, :end].unflatten(1, (self.length, self.columns)).transpose(0, 1))
         return self.head(torch.cat([state[0], x[:, end:]], 1))
 
 
@@ -153,9 +163,9 @@ class SequenceDecoder(nn.Module):
     def __init__(self, length: int, columns: int, hidden: int, inputs: int) -> None:
         super().__init__()
         self.length = length
-        self.body = nn.LSTM(inputs, hidden, batch_first=True)
+        self.body = recurrent("lstm", inputs, hidden)
         self.head = nn.Linear(hidden, columns)
 
     def forward(self, z: Float[Tensor, "B inputs"]) -> Float[Tensor, "B D"]:
-        states, _ = self.body(z[:, None].expand(-1, self.length, -1))
-        return self.head(states).flatten(1)
+        states, _ = self.body(z.expand(self.length, -1, -1))
+        return self.head(states).transpose(0, 1).flatten(1)

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from training.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,16 @@ class Form:
 
 
 def one_hot(y: Int[Tensor, " B"] | None, classes: int) -> Float[Tensor, "B classes"] | None:
-    """Labels as vectors; None stays None."""
-    return None if y is None else F.one_hot(y, classes).float()
+    """Labels as vectors; None for a model without classes.
+
+    Raises:
+        InputError: when there are classes and no labels.
+    """
+    if not classes:
+        return None
+    if y is None:
+        raise InputError("a conditional model was told no labels, expected one a row")
+    return F.one_hot(y, classes).float()
 
 
 def beside(x: Float[Tensor, "*B D"], *more: Float[Tensor, "*B _"] | None) -> Float[Tensor, "*B _"]:
@@ -89,12 +100,22 @@ class Scale(nn.Module):
         return x.cpu().double() * self.scale + self.shift
 
 
+@runtime_checkable
+class Scaling(Protocol):
+    """What a model that learns from rows has."""
+
+    scale: Scale
+
+    def scaled(self, x: Tensor) -> Tensor: ...
+
+
 class Kept:
     """The rows to learn from, on their device: numbers scaled, bytes as they are until they are drawn."""
 
-    def __init__(self, scale: Scale, x: Num[Tensor, "rows D"], device: torch.device) -> None:
+    def __init__(self, model: Scaling, x: Num[Tensor, "rows D"], device: torch.device) -> None:
         self.bytes = x.dtype == torch.uint8
-        self.rows = (x if self.bytes else scale(x)).to(device)
+        self.rows = (x if self.bytes else model.scaled(x)).to(device)
+        scale = model.scale
         self.shift, self.scale = (t.to(torch.float32).to(device) for t in (scale.shift, scale.scale))
 
     def __len__(self) -> int:

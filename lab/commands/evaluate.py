@@ -1,4 +1,7 @@
-"""`lab evaluate RUN`: an agent plays episodes, and how well is said with its uncertainty."""
+"""`lab evaluate RUN`: an agent plays episodes; a generative model is held against test rows.
+
+A detector is met with labelled rows instead: `lab/labelled.py`.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -7,21 +10,30 @@ from pathlib import Path
 import torch
 import tyro
 
+import generative.registry
 from agents import registry, sb3_zip
 from agents.evaluation import evaluate, summary
+from lab import labelled
 from lab.arguments import parse
+from lab.quality import evaluate_model
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
 from training.seeds import torch_generator
+
+ABOUT = (
+    "Plays episodes with a trained agent. Of a detector: lab evaluate RUN DATA --label-column Y [--by COLUMN]"
+    " [--alpha A]."
+)
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """What `lab evaluate` is told."""
 
-    run: tyro.conf.Positional[Path]  # the folder of an agent's run, or a .zip of Stable-Baselines3
-    episodes: int = 100  # how many, each from a seed of its own
-    seed: int = 0  # of the episodes
+    run: tyro.conf.Positional[Path]  # the folder of a run, or a .zip of Stable-Baselines3
+    episodes: int = 100  # of an agent: how many, each from a seed of its own
+    samples: int = 100  # of a VAE: importance samples of its bound, a row
+    seed: int = 0  # of the episodes, or of what is drawn
     sample: bool = False  # draw actions from the policy, or (default) take the likeliest
     best: bool = False  # the best model that was evaluated in training, or (default) the last
     record: bool = False  # keep the episodes in RUN/rollouts/
@@ -32,14 +44,27 @@ class Evaluate:
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab evaluate RUN ...`."""
-    told: Evaluate = parse(Evaluate, words, "lab evaluate", "Plays episodes with a trained agent.")
+    if (
+        words
+        and (Path(words[0]) / "config.json").is_file()
+        and read_config(Path(words[0]))["kind"] == "detector"
+    ):
+        labelled.main(words)
+        return
+    told: Evaluate = parse(Evaluate, words, "lab evaluate", ABOUT)
     if told.episodes < 1:
         raise InputError(f"episodes is {told.episodes}, expected 1 or more")
+    if told.samples < 1:
+        raise InputError(f"samples is {told.samples}, expected 1 or more")
     if told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
     run = _imported(told) if told.run.suffix == ".zip" else told.run
-    read_config(run)
+    if (kind := read_config(run)["kind"]) in generative.registry.MODULES:
+        if told.sample or told.record:
+            raise InputError(f"{run} is a run of {kind!r}, expected no --sample and no --record")
+        print("\n".join(evaluate_model(run, told.best, told.seed, told.samples)))
+        return
     agent = registry.load(run / ("best" if told.best else "model"))
     act = agent.policy.act
     if told.sample:

@@ -7,9 +7,11 @@ from typing import Annotated
 import torch
 import tyro
 
+from anomaly.calibration import needed
 from anomaly.detector import Detector
+from anomaly.models import members_of
+from anomaly.sample import of_file
 from generative import data
-from generative.registry import MODULES
 from lab.arguments import parse
 from training.errors import InputError
 from training.folder import RunFolder, new_path
@@ -19,33 +21,45 @@ from training.folder import RunFolder, new_path
 class Fit:
     """What `lab fit` is told."""
 
-    data: tyro.conf.Positional[str]  # normal rows: digits, or a file: .csv .parquet .npy .npz
-    detector: str | None = None  # the model that learns them: vae (default) or autoencoder
+    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
+    detector: str | None = None  # auto (default): memory, ratio and dependency joined; or one of their names,
+    # pca, forest, or a generative model such as vae
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less
-    seed: int | None = None  # of the split and of everything random in learning; default: 0
+    seed: int | None = None  # of the sample, the split and everything random in learning; default: 0
+    columns: str | None = None  # names, separated by commas, of the columns to look at; default: all
+    categorical: str | None = None  # names of columns whose values are words, whatever they look like
+    label_column: str | None = None  # is never looked at; rows labelled 1 are left out
+    contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab fit DATA ...`."""
     told: Fit = parse(Fit, words, "lab fit", "Learns normal rows, and calibrates on rows apart.")
-    if told.detector not in (None, *MODULES):
-        raise InputError(f"detector is {told.detector!r}, expected one of {', '.join(MODULES)}")
+    members_of(told.detector or "auto")
     if told.seed is not None and told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
-    if told.from_run is not None and (told.detector, told.seed) != (None, None):
-        raise InputError(
-            "--from takes the model and the seed of its run, expected no --detector and no --seed"
-        )
+    if told.from_run is not None:
+        given = (told.detector, told.seed, told.columns, told.categorical, told.label_column)
+        if any(value is not None for value in given) or told.contaminated:
+            raise InputError(
+                "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
+                " --columns, --categorical, --label-column or --contaminated"
+            )
     torch.set_num_threads(1)
-    table = data.load(told.data)
     path = told.dir or new_path("detector-" + Path(told.data).stem)
+    if told.from_run is None:
+        listed = _listed(told.columns), told.label_column, _listed(told.categorical)
+        sample = of_file(told.data, told.seed or 0, *listed)
+    else:
+        table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "detector", config)
     try:
         if told.from_run is None:
-            detector = Detector.fit(table, told.detector or "vae", told.seed or 0, told.alpha)
+            kind = told.detector or "auto"
+            detector = Detector.fit(sample, kind, told.seed or 0, told.alpha, None, told.contaminated)
         else:
             detector = Detector.of_run(told.from_run, table, told.alpha)
         detector.save(path / "model")
@@ -53,11 +67,32 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     folder.close()
-    n = len(detector.calibration)
-    print(
-        f"{path}: {detector.kind} of {len(table.columns)} columns, calibrated on {n} rows nothing else used"
-    )
-    print(
-        f"  rows that score above {detector.threshold:.4g} are anomalies: at most {detector.alpha:.3g} of"
-        " normal rows, in the mean over calibration sets, if rows are exchangeable"
-    )
+    print("\n".join([f"{path}: {_fitted(detector)}", *_promise(detector)]))
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",")) if names else ()
+
+
+def _fitted(detector: Detector) -> str:
+    kinds = [column.kind for column in detector.schema.columns]
+    count = {kind: kinds.count(kind) for kind in ("numeric", "category", "date", "left out") if kind in kinds}
+    columns = ", ".join(f"{number} {kind}" for kind, number in count.items())
+    left = detector.about.get("rows labelled as anomalies", 0)
+    without = f"; {left} rows labelled as anomalies left out" if left else ""
+    return f"{detector.kind} of {len(kinds)} columns ({columns}){without}"
+
+
+def _promise(detector: Detector) -> list[str]:
+    n, alpha = len(detector.calibration), detector.alpha
+    lines = [f"  calibrated on {n} {detector.about['calibrated on']}; alpha {alpha:.3g}"]
+    if not detector.flags:
+        return [*lines, f"  no rows will be flagged: an alpha of {alpha:g} needs {needed(alpha)} such rows"]
+    above = f"  rows that score above {detector.threshold:.4g} are anomalies"
+    if detector.about.get("contaminated"):
+        return [*lines, f"{above}; nothing is promised, as the rows may hold anomalies"]
+    return [
+        *lines,
+        f"{above}: at most {alpha:.3g} of normal rows, in the mean over calibration sets,"
+        " if rows are exchangeable",
+    ]

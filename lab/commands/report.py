@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from lab.arguments import parse
+from lab.detector_page import detector_page
 from lab.figures import curves, layers, range_test
 from lab.page import Page
 from training.errors import InputError
@@ -45,6 +46,11 @@ def main(words: list[str]) -> None:
     told: Report = parse(Report, words, "lab report", "Draws how runs went, on one page.")
     if not told.runs:
         raise InputError("lab report needs the folder of a run, expected one or more")
+    if len(told.runs) == 1 and read_config(told.runs[0])["kind"] == "detector":
+        out = told.out or told.runs[0] / "report.html"
+        detector_page(told.runs[0], out)
+        print(out)
+        return
     names = [path.resolve().name for path in told.runs]
     if len(set(names)) < len(names):
         names = [str(path) for path in told.runs]

@@ -1,17 +1,24 @@
-"""`lab score DETECTOR DATA`: one score, p-value and flag for each row."""
+"""`lab score DETECTOR DATA`: one score, p-value and flag for each row, and the reasons."""
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import tyro
 
+from anomaly.calibration import check_rate, needed
 from anomaly.detector import Detector
-from generative import data
+from anomaly.explain import QUICK, reasons
+from anomaly.reader import blocks
+from anomaly.scoring import Scored, Wish, score_file
 from lab.arguments import parse
 from training.checkpoint import writing
 from training.errors import InputError
 from training.folder import read_config
+
+REASONS = 3  # columns that are kept for each of the strangest rows
 
 
 @dataclass(frozen=True)
@@ -19,32 +26,83 @@ class Score:
     """What `lab score` is told."""
 
     detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
-    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .parquet .npy .npz
-    out: Path | None = None  # the CSV file to write; default: scores.csv in the detector's folder
+    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
+    out: Path | None = (
+        None  # the file to write, .csv or .parquet; default: scores.csv in the detector's folder
+    )
+    explain: int = 0  # how many columns to name for each flagged row, with share and expected value
+    alpha: float | None = None  # false-alarm rate; default: the detector's
+    fdr: float | None = None  # instead: the share of normal rows among the flagged (Benjamini-Hochberg)
+    rows: str | None = None  # A:B, only the rows A to B − 1
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab score DETECTOR DATA ...`."""
     told: Score = parse(Score, words, "lab score", "Scores rows: higher is stranger.")
+    start, stop = row_range(told.rows)
+    for name, rate in (("alpha", told.alpha), ("fdr", told.fdr)):
+        if rate is not None:
+            check_rate(rate, name)
+    if told.alpha is not None and told.fdr is not None:
+        raise InputError("--alpha and --fdr are two rules, expected one of them")
+    if told.explain < 0:
+        raise InputError(f"explain is {told.explain}, expected 0 or more")
     torch.set_num_threads(1)
-    found = read_config(told.detector)
-    if found["kind"] != "detector":
-        raise InputError(f"{told.detector} is a run of {found['kind']!r}, expected a detector: see `lab fit`")
-    detector = Detector.load(told.detector / "model")
-    table = data.load(told.data)
-    table.expect(detector.columns, f"{told.detector}")
+    detector = load(told.detector)
     out = told.out or told.detector / "scores.csv"
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist, expected a folder for {out.name}")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder, expected the name of a file")
     if out.exists() and Path(told.data).exists() and out.samefile(told.data):
         raise InputError(f"{out} is the data itself, expected another file for the scores")
-    score = detector.decision_function(table.x)
-    p_value = detector.p_of(score)
-    anomaly = detector.verdict(p_value)
-    with writing(out) as file:
-        file.write(b"row,score,p_value,anomaly\n")
-        for row, (s, p, flag) in enumerate(zip(score, p_value, anomaly, strict=True)):
-            file.write(f"{row},{s:.9g},{p:.9g},{flag}\n".encode())
-    print(
-        f"{out}: {len(score)} rows, {anomaly.sum()} anomalies at a false-alarm rate of {detector.alpha:.3g}"
-    )
+    if told.alpha is not None:
+        detector.alpha = told.alpha
+    alpha = detector.alpha if detector.flags or told.fdr is not None else 0.0
+    wish = Wish(alpha, told.fdr, told.explain, start, stop)
+    found = score_file(detector, told.detector / "model", told.data, out, wish)
+    _remember(told, detector, found)
+    print(f"{out}: {found.rows} rows, {_verdict(told, detector, found)}")
+
+
+def load(folder: Path) -> Detector:
+    """The detector in a run folder; raises InputError when there is none."""
+    found = read_config(folder)
+    if found["kind"] != "detector":
+        raise InputError(f"{folder} is a run of {found['kind']!r}, expected a detector: see `lab fit`")
+    return Detector.load(folder / "model")
+
+
+def row_range(told: str | None) -> tuple[int, int | None]:
+    """A and B of A:B; either may be left out."""
+    if told is None:
+        return 0, None
+    found = re.fullmatch(r"(\d*):(\d*)", told)
+    start, stop = (found[1], found[2]) if found else ("", "")
+    if not found or (stop and int(stop) <= int(start or 0)):
+        raise InputError(f"rows is {told!r}, expected A:B with A less than B, such as 0:1000")
+    return int(start or 0), int(stop) if stop else None
+
+
+def _verdict(told: Score, detector: Detector, found: Scored) -> str:
+    if told.fdr is not None:
+        return f"{found.anomalies} anomalies, of which at most {told.fdr:.3g} are normal in the mean"
+    if not detector.flags:
+        return (
+            f"no flags: an alpha of {detector.alpha:g} needs {needed(detector.alpha)} calibration rows,"
+            f" there are {len(detector.calibration)}"
+        )
+    return f"{found.anomalies} anomalies at a false-alarm rate of {detector.alpha:.3g}"
+
+
+def _remember(told: Score, detector: Detector, found: Scored) -> None:
+    """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
+    top = []
+    for row, score, p in found.top:
+        first, block = next(blocks(told.data, detector.columns, row))
+        x, novel = detector.features(block.slice(row - first, 1), told.data, row)
+        why = [asdict(reason) for reason in reasons(detector, x[0], novel[0], QUICK)[:REASONS]]
+        top.append({"row": row, "score": score, "p_value": p, "reasons": why})
+    told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found), "top": top}
+    with writing(told.detector / "scored.json") as file:
+        file.write(json.dumps(told_of).encode())

@@ -88,11 +88,14 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
         if found["kind"] != kind:
             raise InputError(f"{file} configures {found['kind']!r}, expected {kind!r}")
         return from_dict(config, found["config"], file), f"settings of {file}"
-    presets = (agents.registry.PRESETS | generative.registry.PRESETS).get(kind, {})
-    default = config()
-    flag = "env" if hasattr(default, "env") else "data"
-    subject = peek(words, f"--{flag}") or getattr(default, flag)
-    name = split(subject)[1] if flag == "env" else subject
+    if kind in generative.registry.MODULES:
+        source = peek(words, "--data") or config().data
+        known = Path(source).stem in generative.registry.PRESETS[kind]
+        said = "the preset of the pair" if known else "default settings"
+        return generative.registry.preset(kind, source), said
+    presets, default = agents.registry.PRESETS.get(kind, {}), config()
+    subject = peek(words, "--env") or default.env
+    name = split(subject)[1]
     if name in presets:
-        return replace(presets[name], **{flag: subject}), "the preset of the pair"
-    return replace(default, **{flag: subject}), "default settings"
+        return replace(presets[name], env=subject), "the preset of the pair"
+    return replace(default, env=subject), "default settings"

@@ -100,6 +100,16 @@ def test_the_last_bout_still_learns() -> None:
     assert not torch.equal(learner.model.net[0].weight, before)
 
 
+def test_learning_waits_for_the_first_whole_window() -> None:
+    cfg = dqn.Config(
+        num_envs=1, collect=2, n_step=5, updates=1, warm_up=0, run=RunConfig(steps=8, device="cpu")
+    )
+    envs = make(cfg.env, cfg.num_envs, seed=0)
+    learner = dqn.Learner(cfg, envs.spaces)
+    learned = ["loss/td" in metrics for _, metrics in dqn.train(cfg, learner, envs)]
+    assert learned == [False, False, True, True]
+
+
 def test_continuous_actions_and_sampling_are_refused() -> None:
     with pytest.raises(InputError, match="continuous actions"):
         dqn.QNetwork(dqn.Config(), Spaces(3, low=(-1.0,), high=(1.0,)))

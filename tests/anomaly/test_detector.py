@@ -2,14 +2,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from anomaly.calibration import realised_range
-from anomaly.detector import SHARES, Detector, score_rows
+from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, score_rows
+from anomaly.models import OWN
+from anomaly.sample import of_table
 from generative import autoencoder, registry, vae
-from generative.data import Table, load, split, split_table
+from generative.data import Table, load
+from generative.parts.rows import Form
 from training.checkpoint import save_model
 from training.errors import InputError
 from training.optim import OptimConfig
@@ -54,7 +58,7 @@ def test_the_false_alarm_rate_is_what_was_promised() -> None:
     alarms = tests = 0
     ranges = []
     for seed in range(5):
-        detector = Detector.fit(table(800, seed), seed=seed, alpha=0.1, cfg=config("vae"))
+        detector = Detector.fit(table(800, seed), kind="vae", seed=seed, alpha=0.1, cfg=config("vae"))
         found = detector.predict(table(1_000, seed + 100).x).sum()
         ranges.append(realised_range(len(detector.calibration), 0.1, 1_000, level=0.998))
         assert ranges[-1][0] <= found <= ranges[-1][1]
@@ -62,15 +66,25 @@ def test_the_false_alarm_rate_is_what_was_promised() -> None:
     assert 0.07 < alarms / tests < 0.13
 
 
-def test_calibration_rows_are_used_for_nothing_else() -> None:
+@pytest.mark.parametrize("kind", ["auto", "vae", "forest"])
+def test_calibration_rows_are_used_for_nothing_else(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_steps(monkeypatch)
     normal = table(400)
     changed = Table(normal.x.copy(), normal.columns, normal.source)
-    calibrate = list(split(400, 0, *SHARES))[2]
+    calibrate = of_table(normal).split(0, CALIBRATE, CALIBRATE_MOST)[1]
+    assert len(calibrate) == 80
     changed.x[calibrate] += 3.0
-    first, second = (Detector.fit(t, cfg=config("vae")) for t in (normal, changed))
-    weights = first.model.state_dict(), second.model.state_dict()
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    cfg = config("vae") if kind == "vae" else None
+    first, second = (Detector.fit(t, kind, cfg=cfg) for t in (normal, changed))
+    for mine, other in zip(first.members, second.members, strict=True):
+        assert all(torch.equal(array, other.arrays()[name]) for name, array in mine.arrays().items())
+    assert first.encoder.to_json() == second.encoder.to_json()
     assert second.threshold > first.threshold
+
+
+def few_steps(monkeypatch: pytest.MonkeyPatch, steps: int = 30) -> None:
+    monkeypatch.setattr("anomaly.ratio.STEPS", steps)
+    monkeypatch.setattr("anomaly.dependency.STEPS", steps)
 
 
 def test_score_p_value_and_flag_agree() -> None:
@@ -82,13 +96,78 @@ def test_score_p_value_and_flag_agree() -> None:
     np.testing.assert_array_equal(detector.predict(x), p <= 0.05)
 
 
-def test_a_saved_detector_scores_the_same_after_loading(tmp_path: Path) -> None:
-    detector = Detector.fit(table(300), cfg=config("vae"))
+@pytest.mark.parametrize("kind", ["auto", "autoencoder", *OWN])
+def test_a_saved_detector_scores_the_same_after_loading(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_steps(monkeypatch)
+    detector = Detector.fit(table(300), kind, cfg=config(kind) if kind == "autoencoder" else None)
     detector.save(tmp_path / "model")
     again = Detector.load(tmp_path / "model")
     x = table(50, 9).x
     np.testing.assert_array_equal(again.p_value(x), detector.p_value(x))
-    assert (again.alpha, again.columns, again.kind) == (detector.alpha, detector.columns, "vae")
+    np.testing.assert_array_equal(again.decision_function(x), detector.decision_function(x))
+    assert (again.alpha, again.columns, again.kind) == (detector.alpha, detector.columns, kind)
+    assert again.about == detector.about
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_each_detector_tells_broken_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_steps(monkeypatch, 400)
+    detector = Detector.fit(table(600), kind)
+    fresh = table(300, seed=5)
+    strange = broken(fresh) if kind in ("memory", "ratio", "dependency") else 3 * broken(fresh)
+    score = detector.decision_function(np.concatenate([fresh.x, strange]))
+    assert roc_auc_score(np.repeat([0, 1], 300), score) > 0.85
+
+
+def test_trimming_leaves_out_the_strangest_tenth() -> None:
+    rng = np.random.default_rng(1)
+    strange = 30 * rng.choice([-1, 1], (50, 4)) * rng.uniform(1, 2, (50, 4))
+    rows = Table(np.concatenate([table(950).x, strange]), ("a", "b", "c", "d"), "made up")
+    plain, trimmed = (Detector.fit(rows, "memory", contaminated=told) for told in (False, True))
+    assert (plain.about["rows fitted"], trimmed.about["rows fitted"]) == (800, 720)
+    assert np.abs(plain.references).max() > 5 * np.abs(trimmed.references).max()
+    assert trimmed.about["contaminated"]
+
+
+@pytest.mark.parametrize("kind", ["auto", "pca", "forest"])
+@pytest.mark.parametrize("rows", [3, 9])
+def test_fitting_never_refuses_for_want_of_rows(
+    kind: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_steps(monkeypatch)
+    detector = Detector.fit(table(rows), kind)
+    assert np.isfinite(detector.decision_function(table(20, 1).x)).all()
+    assert detector.alpha == 1 / (len(detector.calibration) + 1)
+
+
+def test_an_alpha_that_rows_cannot_promise_gives_scores_and_no_flags() -> None:
+    detector = Detector.fit(table(50), "pca", alpha=0.001)
+    assert not detector.flags
+    assert detector.predict(100 + table(20).x).sum() == 0
+    assert (detector.p_value(100 + table(20).x) == 1 / 11).all()
+
+
+def test_gaps_words_and_dates_are_data() -> None:
+    rng = np.random.default_rng(0)
+    word = rng.choice(["x", "y"], 1_000)
+    rows = {
+        "value": [
+            f"{v:.3f}" if g > 0.05 else ""
+            for v, g in zip(rng.normal(size=1_000) + 9 * (word == "x"), rng.random(1_000), strict=True)
+        ],
+        "word": list(word),
+        "when": [f"2024-01-01 {h:02d}:30" for h in rng.integers(8, 18, 1_000)],
+    }
+    detector = Detector.fit(pa.table(rows), "memory")
+
+    def p(value: str, word: str, when: str) -> float:
+        row = {"value": [value], "word": [word], "when": [f"2030-05-06 {when}"]}
+        return float(detector.p_value(pa.table(row))[0])
+
+    assert min(p("9", "x", "12:30"), p("0", "y", "12:30"), p("", "x", "12:30")) > 0.05
+    assert max(p("0", "x", "12:30"), p("9", "z", "12:30"), p("9", "", "12:30"), p("9", "x", "03:00")) < 0.02
 
 
 def trained(tmp_path: Path, normal: Table):
@@ -119,7 +198,7 @@ def test_tiny_and_far_columns_are_seen_as_well_as_any() -> None:
     x = np.stack(
         [rng.normal(size=2_000) * 1e-8, 1e8 + rng.normal(size=2_000), rng.normal(size=2_000)], axis=1
     )
-    detector = Detector.fit(Table(x, ("a", "b", "c"), "made up"), cfg=config("vae"))
+    detector = Detector.fit(Table(x, ("a", "b", "c"), "made up"), "vae", cfg=config("vae"))
     for column, deviation in ((0, 1e-8), (1, 1.0)):
         far = x[:100].copy()
         far[:, column] += 30 * deviation
@@ -128,15 +207,13 @@ def test_tiny_and_far_columns_are_seen_as_well_as_any() -> None:
 
 def test_rows_of_an_episode_stay_together() -> None:
     normal = replace(table(400), group=np.repeat(np.arange(40), 10))
-    parts = split_table(normal, 0, *SHARES)
-    episodes = [set(normal.group[part]) for part in parts]
-    assert not episodes[0] & episodes[2]
-    assert not episodes[1] & episodes[2]
-    assert sum(map(len, parts)) == 400
+    fit, calibrate = of_table(normal).split(0, 0.2, 2_000)
+    assert not set(normal.group[fit]) & set(normal.group[calibrate])
+    assert (len(fit), len(calibrate)) == (320, 80)
 
 
 def test_alpha_is_refused_before_anything_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomaly.detector.fit_model", None)
+    monkeypatch.setattr("anomaly.detector.fit_member", None)
     with pytest.raises(InputError, match="expected a rate"):
         Detector.fit(table(100), alpha=float("nan"))
 
@@ -154,16 +231,14 @@ def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(InputError, match="2 rows or episodes, expected at least 3"):
+    with pytest.raises(InputError, match="2 rows to learn from, expected at least 3"):
         Detector.fit(table(2))
-    with pytest.raises(InputError, match="expected at least 999 of them"):
-        Detector.fit(table(50), alpha=0.001, cfg=config("vae"))
 
 
 def test_scores_do_not_depend_on_how_rows_are_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = autoencoder.Autoencoder(autoencoder.Config(), 4)
+    model = autoencoder.Autoencoder(autoencoder.Config(), Form(4))
     x = table(100).x
     whole = score_rows(model, x)
-    monkeypatch.setattr("anomaly.detector.BLOCK", 7)
+    monkeypatch.setattr("anomaly.models.BLOCK", 7)
     np.testing.assert_allclose(score_rows(model, x), whole, rtol=1e-5)
     assert score_rows(model, x[:0]).shape == (0,)

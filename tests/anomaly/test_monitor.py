@@ -78,9 +78,9 @@ def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
     channels = Channels(sensors=1, actions=1)
     u = np.zeros((1, 3, channels.count))
     u[0, 2] = [1, -2, 0, 3, 0, 0, 5]
-    found = np.exp(channels.gather(u)[0]).reshape(3, 2, 7) - 1e-3
-    np.testing.assert_allclose(found[2], [[1, 4, 0, 9, 0, 0, 25]] * 2, atol=1e-9)
-    np.testing.assert_allclose(found[:2], 0, atol=1e-9)
+    found = np.exp(channels.gather(u)[0]).reshape(2, 3, 7) - 1e-3
+    np.testing.assert_allclose(found[:, 2], [[1, 4, 0, 9, 0, 0, 25]] * 2, atol=1e-9)
+    np.testing.assert_allclose(found[:, :2], 0, atol=1e-9)
 
 
 def test_averages_have_the_closed_form_of_their_rate() -> None:
@@ -266,6 +266,8 @@ def test_a_reading_that_is_no_number_is_an_alarm_and_leaves_no_trace(monitor: Ro
     assert (verdict.score, verdict.alarm, verdict.finding.sensor) == (math.inf, True, 1)
     assert np.isfinite(verdict.obs).all()
     assert np.isfinite(monitor.update(played.next_obs[1], played.action[1]).score)
+    monitor.update(np.full(4, np.nan))
+    assert np.isfinite(monitor.update(played.next_obs[0], played.action[0]).score)
 
 
 def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: Path) -> None:

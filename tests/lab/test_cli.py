@@ -39,6 +39,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", "dqn", "--env", "CartPole-v1", "--steps", "2000", "--dir", "dqn"],
         ["train", "vae", "--data", "normal.csv", "--steps", "60", "--dir", "model"],
         ["fit", "normal.csv", "--from", "model", "--dir", "detector"],
+        ["fit", "normal.csv", "--detector", "memory", "--dir", "memory"],
+        ["train", "gan", "--data", "digits", "--conditional", "--steps", "40", "--dir", "labelled"],
+        ["train", "som", "--data", "digits", "--steps", "60", "--dir", "map"],
     ):
         done = lab(*words, cwd=here)
         assert done.returncode == 0, done.stderr
@@ -54,7 +57,7 @@ def test_version_and_help() -> None:
     assert all(f"lab {name}" in said.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train autoencoder"])
+@pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train gan"])
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     said = lab(*command.split(), "--help", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
@@ -82,6 +85,34 @@ def test_evaluate_says_how_it_played_and_records(place: Path) -> None:
     assert (place / "agent" / "rollouts" / "greedy-0.npz").is_file()
     sampled = lab("evaluate", "agent", "--episodes", "5", "--sample", cwd=place)
     assert "actions drawn from the policy" in sampled.stdout
+
+
+def test_models_are_held_against_their_test_rows(place: Path) -> None:
+    done = lab("evaluate", "labelled", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for word in ("coverage", "floor", "sha256", "samples look like   0 ", "nearest known row"):
+        assert word in done.stdout
+    assert (place / "labelled/nearest.png").read_bytes()[:4] == b"\x89PNG"
+    assert lab("evaluate", "labelled", cwd=place).stdout == done.stdout
+    said = lab("evaluate", "model", "--samples", "20", cwd=place).stdout
+    for word in ("log p(x)", "K = 20", "active; KL in nats", "R²", "the columns, scaled"):
+        assert word in said
+    assert "topographic error" in lab("evaluate", "map", cwd=place).stdout
+
+
+def test_samples_are_pictures_and_numbers(place: Path) -> None:
+    done = lab("generate", "labelled", "--count", "12", "--label", "7", "--out", "sevens", cwd=place)
+    assert done.returncode == 0, done.stderr
+    with np.load(place / "sevens.npz") as found:
+        assert (found["x"].shape, set(found["y"])) == ((12, 1, 8, 8), {"7"})
+    assert (place / "sevens.png").read_bytes()[:4] == b"\x89PNG"
+    assert lab("generate", "labelled", "--interpolate", "--out", "ways", cwd=place).returncode == 0
+    assert lab("generate", "model", "--count", "5", "--out", "rows", cwd=place).returncode == 0
+    assert (place / "rows.csv").read_text().splitlines()[0] == "a,b,c"
+    assert len((place / "rows.csv").read_text().splitlines()) == 6
+    assert lab("generate", "map", "--out", "map-picture", cwd=place).returncode == 0
+    with np.load(place / "map-picture.npz") as found:
+        assert found["u_matrix"].shape == (12, 12)
 
 
 def test_the_same_configuration_learns_the_same_weights(place: Path) -> None:
@@ -115,6 +146,24 @@ def test_a_page_shows_every_metric_of_its_runs(place: Path) -> None:
     assert lab("report", "model", cwd=place).stdout == "model/report.html\n"
 
 
+def test_a_detector_meets_labels_explains_and_has_a_page(place: Path) -> None:
+    rows = [f"{v / 40 - 1},0.1,-0.2,0,{'left' if v % 2 else 'right'}" for v in range(80)] + ["50,0,0,1,left"]
+    (place / "labelled.csv").write_text("\n".join(["a,b,c,y,side", *rows]))
+    done = lab("score", "memory", "labelled.csv", "--explain", "1", "--out", "why.csv", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert list(csv.DictReader((place / "why.csv").read_text().splitlines()))[80]["column_1"] == "a"
+    done = lab("evaluate", "memory", "labelled.csv", "--label-column", "y", "--by", "side", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("AUROC 1.0000", "all rows", "left", "right"))
+    done = lab("explain", "memory", "labelled.csv", "--row", "80", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2].split()[0] == "a"
+    assert lab("report", "memory", cwd=place).stdout == "memory/report.html\n"
+    page = (place / "memory" / "report.html").read_text()
+    for words in ("The promise", "What was scored", "AUROC 1.0000", "Model card", "expected", "labelled.csv"):
+        assert words in page
+
+
 def test_runs_are_listed_with_their_scores(place: Path) -> None:
     done = lab("list", ".", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -138,13 +187,45 @@ BAD_CALLS = {
     "train ppo --config model": "configures 'vae', expected 'ppo'",
     "train ppo --config half": "is not JSON",
     "train dqn --env Pendulum-v1 --dir new": "continuous actions",
+    "train dqn --n-step 0 --dir new": "n_step is 0, expected more than 0",
+    "train rainbow --env Pendulum-v1 --dir new": "continuous actions",
+    "train rainbow --low 5 --high 1": "51 atoms from 5.0 to 1.0, expected two or more, upwards",
     "train vae --data missing.csv": "missing.csv does not exist",
     "train vae --data text.csv --dir new": "column 'b', row 1 is 'x', expected a number",
     "train vae --data normal.csv --latent 0": "latent is 0",
+    "monitor": "expected a run's folder or --log EPISODES",
+    "monitor agent --log x.npz": "expected a run's folder or --log EPISODES, one of them",
+    "monitor nowhere": "nowhere does not exist",
+    "monitor agent --faulty 1": "faulty is 1, expected 2 or more",
+    "monitor --log missing.npz": "missing.npz cannot be read as recorded episodes",
+    "monitor agent --fit 5 --calibrate 3 --test 2 --faulty 2 --updates 5": "expected 19 or more",
+    "watch agent": "agent has no monitor",
+    "watch agent --fault typo": "fault is 'typo', expected one of noise",
     "evaluate": "run",
     "evaluate nowhere": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
-    "evaluate model": "expected an agent",
+    "evaluate detector": "expected",
+    "evaluate model --record": "expected no --sample and no --record",
+    "evaluate model --samples 0": "samples is 0, expected 1 or more",
+    "generate": "run",
+    "generate agent": "is a run of 'ppo', expected one of",
+    "generate nowhere": "nowhere does not exist",
+    "generate model --count 0": "count is 0, expected 1 or more",
+    "generate model --label 7": "was trained without labels",
+    "generate model --out no/where": "no does not exist",
+    "generate labelled --label 12": "label is '12', expected one of 0, 1, 2",
+    "train vae --data mixed --dir new": "has 6 × 5 pixels and",
+    "train vae --data empty --dir new": "empty has no pictures",
+    "train gan --data oneclass.npz --conditional --dir new": "has 1 labels, a conditional GAN expects 2",
+    "train vae --data normal.csv --conditional --dir new": "has 0 labels, a conditional VAE expects 2",
+    "train vae --data constant.csv --dir new": "all rows to fit are equal",
+    "train vae --data nan.npz --dir new": "is missing (NaN)",
+    "train gan --data normal.csv --network conv --dir new": "a row is 3 columns, the network 'conv' expects",
+    "train autoencoder --data digits --network lstm --dir new": "a row is 1 × 8 × 8, the network",
+    "train gan --betas 0.5 1.5 --dir new": "expected two rates below 1",
+    "train denoiser --lowest 2 --dir new": "lowest is 2.0, expected no more than highest",
+    "train som --height 1 --width 1 --dir new": "the grid is 1 × 1",
+    "train vae --binarise --likelihood gaussian --dir new": "--binarise expects bernoulli",
     "evaluate half": "is not JSON",
     "evaluate cut": "cut/model does not exist",
     "evaluate damaged": "the file is damaged",
@@ -161,11 +242,10 @@ BAD_CALLS = {
     "evaluate nowhere.zip --env CartPole-v1 --trust": "nowhere.zip does not exist",
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
-    "fit gaps.csv --dir new": "row 0 is missing (NaN)",
-    "fit ragged.csv --dir new": "Expected 2 columns, got 1",
-    "fit norows.csv --dir new": "at least one of each",
+    "fit gaps.csv --from model --dir new": "row 0 is missing (NaN)",
+    "fit ragged.csv --dir new": "row 1 has 1 cells, expected 2",
+    "fit norows.csv --dir new": "has 0 rows, expected at least 1",
     "fit normal.csv --detector knn": "detector is 'knn'",
-    "fit normal.csv --alpha 0.0001 --dir new": "expected at least 9999 of them",
     "fit normal.csv --alpha 2 --dir new": "expected a rate between 0 and 1",
     "fit normal.csv --dir agent": "agent exists already",
     "fit other.csv --from model --dir new": "has 2 columns, model expects 3",
@@ -173,8 +253,8 @@ BAD_CALLS = {
     "fit normal.csv --from nowhere --dir new": "does not exist",
     "score": "the folder that `lab fit` made",
     "score detector missing.csv": "does not exist",
-    "score detector other.csv": "has 2 columns, detector expects 3",
-    "score detector text.csv": "expected a number",
+    "score detector other.csv": "other.csv lacks the column 'c', expected a, b, c",
+    "score detector text.csv": "lacks the column 'c'",
     "score model normal.csv": "is a run of 'vae', expected a detector",
     "score detector normal.csv --out no/where.csv": "no does not exist",
     "train ppo --lr nan --dir new": "lr is nan, expected more than 0",
@@ -186,12 +266,33 @@ BAD_CALLS = {
     "train ppo --config null --dir new": "null/config.json lacks `kind` and `config`",
     "train dqn --replay 10000000000000 --dir new": "expected what memory holds",
     "evaluate agent --seed -1": "seed is -1",
-    "fit normal.csv --from model --seed 3 --dir new": "expected no --detector and no --seed",
+    "fit normal.csv --from model --seed 3 --dir new": "expected no --detector, --seed",
     "score detector normal.csv --out normal.csv": "is the data itself",
+    "score detector normal.csv --out s.txt": "is of the kind '.txt', expected .csv or .parquet",
+    "score detector normal.csv --rows 5:2": "expected A:B with A less than B",
+    "score detector normal.csv --rows 150:300 --out s.csv": "ends at row 200, expected the rows 150 to 300",
+    "score detector normal.csv --rows 900: --out s.csv": "ends at row",
+    "score detector normal.csv --alpha 0.1 --fdr 0.1": "expected one of them",
+    "score detector normal.csv --fdr 3": "fdr is 3.0, expected a rate",
+    "score detector normal.csv --explain -1": "explain is -1",
+    "score detector broken.csv --out s.csv": "column 'b', row 2 is 'x', expected a number",
+    "fit normal.csv --label-column y --dir new": "lacks the column 'y'",
+    "fit normal.csv --label-column a --dir new": "expected a label: 0 (normal) or 1 (anomaly)",
+    "fit normal.csv --columns a,z --dir new": "lacks the column 'z'",
+    "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
+    "fit one.csv --dir new": "has 1 rows to learn from, expected at least 3",
+    "fit constant.csv --dir new": "every column is constant",
+    "explain detector normal.csv --row 200": "ends with row 199, expected a row 200",
+    "explain detector normal.csv --row 9000": "expected a row 9000",
+    "explain detector normal.csv --row -1": "row is -1",
+    "explain agent normal.csv --row 1": "expected a detector",
+    "evaluate detector normal.csv": "label-column",
+    "evaluate detector normal.csv --label-column a": "expected a label",
+    "evaluate detector normal.csv --label-column z": "lacks the column 'z'",
     "score detector normal.csv --out empty": "empty is a folder",
     "report": "needs the folder of a run",
     "report nowhere": "nowhere does not exist",
-    "report detector": "has no rows",
+    "report detector memory": "has no rows",
     "list nowhere": "nowhere is no folder",
     "demo --episodes 3": "episodes is 3, expected 10 or more",
     "demo --dir agent": "exists already",
@@ -202,6 +303,14 @@ BAD_CALLS = {
 def bad_place(place: Path) -> Path:
     import shutil
 
+    from PIL import Image
+
+    (place / "mixed").mkdir()
+    Image.new("L", (5, 5)).save(place / "mixed/a.png")
+    Image.new("L", (6, 5)).save(place / "mixed/b.png")
+    np.savez(place / "oneclass.npz", x=np.random.default_rng(0).normal(size=(30, 2)), y=np.zeros(30, int))
+    np.savez(place / "nan.npz", x=np.array([[1.0, np.nan], [2.0, 3.0], [1.0, 4.0]]))
+    (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     (place / "empty").mkdir()
     (place / "half").mkdir()
     (place / "other-engine").mkdir()
@@ -220,6 +329,9 @@ def bad_place(place: Path) -> Path:
     (place / "gaps.csv").write_text("a,b\n1,\n3,4\n")
     (place / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (place / "norows.csv").write_text("a,b\n")
+    (place / "broken.csv").write_text("a,b,c\n1,2,3\n1,2,3\n1,x,3\n")
+    (place / "one.csv").write_text("a,b\n1,2\n")
+    (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     return place
 
 

@@ -55,15 +55,27 @@ CASES = {
     "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
     "dqn of three steps": (
         "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 3 --collect 16 --dueling",
-        (1, 3, 11),
+        (11,),
     ),
-    "pqn": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (1, 9)),
+    "pqn": ("--env CartPole-v1 --steps 6000 --evaluate-every 3000", (9,)),
     "qr_dqn": (
         "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 5 --collect 16",
-        (3, 11),
+        (11,),
     ),
+    "rainbow": ("--env CartPole-v1 --steps 3000 --replay 1000 --warm-up 500 --collect 16", (9,)),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
+    "vae with labels, importance samples and convolutions": (
+        "--data digits --steps 60 --conditional --samples 3 --network conv --width 8 --evaluate-every 25",
+        (33,),
+    ),
     "autoencoder": ("--data digits --steps 150", (100,)),
+    "denoiser": ("--data digits --steps 100 --evaluate-every 40", (57,)),
+    "gan": ("--data digits --steps 120 --evaluate-every 50 --guard-every 30", (1, 77)),
+    "gan of convolutions with labels and spectral normalisation": (
+        "--data digits --steps 40 --network conv --width 8 --loss hinge --conditional --evaluate-every 15",
+        (23,),
+    ),
+    "som": ("--data digits --steps 100 --evaluate-every 40", (57,)),
     "autoencoder with normalisation, dropout and another optimizer": (
         "--data digits --steps 150 --evaluate-every 40 --norm batch --dropout 0.2 --optimizer rmsprop",
         (77,),

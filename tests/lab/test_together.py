@@ -102,6 +102,19 @@ def test_a_model_learns_in_two_processes_what_it_learns_in_one(tmp_path: Path) -
     assert same(two, weights(tmp_path / "two/rank_1"))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["autoencoder", "denoiser", "gan"])
+def test_other_models_too(kind: str, tmp_path: Path) -> None:
+    words = (kind, "--data", "digits", "--steps", "20", "--wandb", "disabled", "--dir")
+    train.main([*words, str(tmp_path / "one")])
+    code, said = run("-m", "lab", "train", *words, "two", cwd=tmp_path)
+    assert code == 0, said
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+    assert same(two, weights(tmp_path / "two/rank_1"))
+
+
 def test_an_agent_learns_from_the_environments_of_both_processes(tmp_path: Path) -> None:
     words = ("-m", "lab", "train", "ppo", "--env", "CartPole-v1", "--num-envs", "8", "--steps", "4096")
     code, said = run(*words, "--dir", "run", cwd=tmp_path)
@@ -121,6 +134,7 @@ def test_an_agent_learns_from_the_environments_of_both_processes(tmp_path: Path)
         ("dqn", "dqn learns in one process, expected one of ppo"),
         ("ppo --num-envs 9", "num_envs is 9, expected a multiple of the 2 processes"),
         ("vae --batch 9", "batch is 9, expected a multiple of the 2 processes"),
+        ("vae --norm batch", "norm is batch, expected another: each process would"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(words: str, message: str, tmp_path: Path, monkeypatch) -> None:

@@ -1,0 +1,136 @@
+"""What the cells of a column say: numbers, dates or words, and which are missing.
+
+Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5 or 2e-3. Dates follow ISO
+8601: 2024-05-31, with a time or without; a zone is dropped, as what counts is the clock on the wall. Whatever
+else is found is refused with row and column.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float
+
+from training.errors import InputError
+
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$"
+DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?)?$"
+ZONE = r"( ?(Z|[+-]\d\d:?\d\d))$"
+LARGEST = 1e150  # what can still be squared
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells stand, for messages."""
+
+    source: str
+    column: str
+    row: int  # of the first cell
+
+    def refuse(self, at: int, found: object, wanted: str) -> InputError:
+        """The error that names the cell number `at`."""
+        return InputError(
+            f"{self.source}: column {self.column!r}, row {self.row + at} is {str(found)[:40]!r},"
+            f" expected {wanted}"
+        )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    return any(test(kind) for test in tests)
+
+
+def is_date(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds dates."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def words(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
+    """Trimmed text, null where missing.
+
+    Raises:
+        InputError: for columns of a type that has no cells: lists, structs, binary.
+    """
+    kind = cells.type
+    plain = is_number(kind) or is_date(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind)
+    if not (plain or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(
+            f"{place.source}: column {place.column!r} holds {kind}, expected numbers, text or dates"
+        )
+    text = pc.utf8_trim_whitespace(_one(cells).cast(pa.string()))
+    return pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, pa.string()), text)
+
+
+def numbers(cells: pa.ChunkedArray | pa.Array, place: Place) -> Float[np.ndarray, " B"]:
+    """The numbers of cells, NaN where missing.
+
+    Raises:
+        InputError: for a cell that is no number, infinite, or too large to be squared.
+    """
+    if is_number(cells.type):
+        found = _one(cells).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    else:
+        text = words(cells, place)
+        first = _first(pc.invert(pc.match_substring_regex(text, NUMBER)))
+        if first is not None:
+            raise place.refuse(first, text[first], "a number such as 1.5")
+        found = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    bad = np.abs(found) > LARGEST
+    if bad.any():
+        at = int(bad.argmax())
+        raise place.refuse(at, cells[at], f"a number up to {LARGEST:g}")
+    return found
+
+
+def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
+    """Seconds since 1970 on the clock on the wall, NaN where missing.
+
+    Raises:
+        InputError: for a cell that is no date.
+    """
+    if is_date(cells.type):
+        local = pc.local_timestamp(cells) if getattr(cells.type, "tz", None) else cells
+        times = _one(local).cast(pa.timestamp("us"), safe=False)
+    else:
+        text = words(cells, place)
+        first = _first(pc.invert(pc.match_substring_regex(text, DATE)))
+        if first is not None:
+            raise place.refuse(first, text[first], "a date such as 2024-05-31 or 2024-05-31 18:45:00")
+        text = pc.replace_substring_regex(text, ZONE, "")
+        try:
+            times = text.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            at = next(i for i, cell in enumerate(text) if not _castable(cell))
+            raise place.refuse(at, text[at], "a day of the calendar") from None
+    micro = times.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    return micro / 1e6
+
+
+def _castable(cell: pa.Scalar) -> bool:
+    try:
+        cell.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _first(found: pa.Array) -> int | None:
+    """The place of the first true."""
+    at = pc.index(found, True).as_py()
+    return None if at < 0 else int(at)
+
+
+def _one(cells: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+
+
+def looks_like(text: pa.Array, rules: tuple[str, ...]) -> tuple[int, int | None]:
+    """How many cells match one of the rules, and which is the first that does not match the first rule."""
+    matches = [pc.match_substring_regex(text, rule) for rule in rules]
+    count = sum(pc.sum(match).as_py() or 0 for match in matches)
+    return count, _first(pc.invert(matches[0]))

@@ -1,0 +1,164 @@
+"""Delimited text, read piece by piece, with every way in which such files break told in one line."""
+
+import csv as plain_csv
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anomaly.cells import COMMA
+from training.errors import InputError
+
+MAX_COLUMNS = 10_000
+BYTES = 4 << 20  # of text parsed at once; no line may be longer
+SEPARATORS = ",;\t|"
+
+
+def header(path: Path) -> tuple[tuple[str, ...], str, bool]:
+    """The columns, the separator, and whether the first line is a row already."""
+    must_be_file(path)
+    try:
+        with _open(path) as file:
+            start = file.read(BYTES)
+        text = start.decode("utf-8-sig", errors="ignore" if len(start) == BYTES else "strict")
+        lines = io.StringIO(text, newline="")
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        if not first:
+            raise InputError(f"{path} is empty, expected a header and rows")
+        outside = re.sub(r'"[^"]*"', "", first)
+        separator = max(SEPARATORS, key=outside.count)
+        plain_csv.field_size_limit(BYTES)
+        cells = next(row for row in plain_csv.reader(lines, delimiter=separator) if any(row))
+    except UnicodeDecodeError:
+        raise InputError(_undecoded(path)) from None
+    except (OSError, EOFError, plain_csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from None
+    if len(cells) > MAX_COLUMNS:
+        raise InputError(f"{path} has {len(cells):,} columns, expected at most {MAX_COLUMNS:,}")
+    counted = [str(i) for i in range(len(cells))]  # the header that pandas gives columns without names
+    headless = all(map(_is_number, filter(str.strip, cells))) and cells != counted
+    names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
+    _must_differ(names, path)
+    return names, separator, headless
+
+
+def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
+    """The rows of a file in pieces, all cells text; `wanted` are the columns, by default all."""
+    from pyarrow import csv
+
+    names, separator, headless = header(path)
+    chosen = chosen_columns(names, wanted, path)
+    convert = csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=chosen
+    )
+    options = csv.ReadOptions(
+        use_threads=False, block_size=BYTES, column_names=names, skip_rows=0 if headless else 1
+    )
+    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    first = 1 if headless else 2  # the number that Arrow gives row 0
+    try:
+        with _Watched(path) as file, csv.open_csv(file, options, parse, convert) as reader:
+            for batch in reader:
+                table = pa.Table.from_batches([batch])
+                yield _with_points(table) if separator == ";" else table
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        raise InputError(_told(path, str(error), first)) from None
+
+
+def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path: Path) -> list[str]:
+    """The wanted columns of those that a file has; raises InputError when one lacks or is there twice."""
+    _must_differ(names, path)
+    if len(names) > MAX_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns, expected at most {MAX_COLUMNS:,}")
+    for name in wanted or ():
+        if name not in names:
+            raise InputError(f"{path} lacks the column {name!r}, expected {', '.join(wanted or ())[:200]}")
+    return list(names if wanted is None else wanted)
+
+
+def must_be_file(path: Path) -> None:
+    """Raises InputError when there is no such file."""
+    if not path.is_file():
+        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}, expected a file")
+
+
+def _must_differ(names: tuple[str, ...], path: Path) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} has the column {twice!r} twice, expected names that differ")
+
+
+def _with_points(table: pa.Table) -> pa.Table:
+    """Decimal commas of numbers made points; other text keeps its commas."""
+    columns = []
+    for column in table.columns:
+        comma = pc.match_substring_regex(column, COMMA)
+        columns.append(pc.if_else(comma, pc.replace_substring(column, ",", "."), column))
+    return pa.table(columns, names=table.column_names)
+
+
+def _told(path: Path, error: str, first: int) -> str:
+    """What Arrow or the system said of a CSV file, in our words."""
+    if "invalid UTF8" in error:
+        return _undecoded(path)
+    if ragged := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):
+        row, wanted, found = map(int, ragged.groups())
+        return f"{path}: row {row - first} has {found} cells, expected {wanted}"
+    if "straddling" in error:
+        return f"{path} has a line of more than {BYTES:,} bytes (a quote that is never closed?)"
+    return f"{path} cannot be read as CSV: {' '.join(error.split())}"
+
+
+def _undecoded(path: Path) -> str:
+    """Names the first line that is not UTF-8."""
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad = line[error.start]
+                return f"{path}, line {number} has the byte 0x{bad:02x}, expected UTF-8 (is it latin-1?)"
+    return f"{path} is not UTF-8"
+
+
+class _Watched(io.RawIOBase):
+    """The bytes of a file; a NUL among them is refused, and an odd number of quotes: one is never closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.file, self.lines, self.quotes = path, _open(path), 0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        at = data.find(b"\0")
+        if at >= 0:
+            line = self.lines + data.count(b"\n", 0, at) + 1
+            raise InputError(f"{self.path}, line {line} has a NUL byte, expected text")
+        self.lines += data.count(b"\n")
+        self.quotes += data.count(b'"')
+        if not data and size and self.quotes % 2:
+            raise InputError(f"{self.path} has a quote that is never closed, expected them in pairs")
+        return data
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""Cells to features: what detectors see, learned from the rows that fit and saved with them.
+
+    numeric    (x − median) / standard deviation, both of the values present
+    date       the time of day and the day of the week, as points on circles. When it was is no feature: every
+               new row would be later than all others
+    category   one feature for each of the 63 most frequent words, and one for the others
+    missing    a feature says so, and the median or no word stands in its place
+
+Features that were equal in all fitted rows are left out. What never happened there is `novel`: another value
+of a constant column, a word never seen, a gap where there was none; each adds log(n + 1) to a row's score,
+the surprise of an event that n rows did not have (the rule of succession).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Int
+
+from anomaly.schema import Column, Schema
+from training.config import from_dict
+from training.errors import InputError
+
+WORDS = 63  # of a category that have a feature of their own
+REMEMBERED = 10_000  # words of a category; beyond them a new one is no news
+DAY, WEEK = 86_400.0, 7 * 86_400.0
+MONDAY = 4 * DAY  # 1970-01-05
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the cells of one column become features."""
+
+    column: str
+    kind: str
+    shift: float = 0.0
+    scale: float = 1.0
+    words: tuple[str, ...] = ()  # seen in fitting, the most frequent first
+    complete: bool = True  # whether these are all that were seen
+    gaps: bool = False  # whether any was missing in fitting
+    constant: bool = False  # whether all that were present were equal
+
+
+class Encoder:
+    """The features of rows, and what about them is novel."""
+
+    def __init__(self, codings: tuple[Coding, ...], kept: Int[np.ndarray, " F"], rows: int) -> None:
+        self.codings, self.kept, self.rows = codings, kept, rows
+        names, owners = [], []
+        for i, coding in enumerate(codings):
+            labels = _labels(coding)
+            names += labels
+            owners += [i] * len(labels)
+        self.features = tuple(names[i] for i in kept)
+        self.owner = np.array(owners, int)[kept]  # (F,) which input each feature comes from
+
+    @staticmethod
+    def fit(schema: Schema, cells: Mapping[str, Any]) -> "Encoder":
+        """Learns codings from the cells of the fitted rows (`Schema.cells`)."""
+        codings = tuple(_coding(column, cells[column.name]) for column in schema.inputs)
+        rows = len(next(iter(cells.values()))) if cells else 0
+        raw = _raw(codings, cells)
+        kept = np.flatnonzero((raw != raw[:1]).any(0)) if rows else np.zeros(0, int)
+        if not len(kept):
+            raise InputError(
+                "every column is constant, left out or a label, expected one that differs from row to row"
+            )
+        return Encoder(codings, kept, rows)
+
+    @property
+    def novelty(self) -> float:
+        """What each novel cell adds to a score, in nats."""
+        return float(np.log(self.rows + 1.0))
+
+    def features_of(self, cells: Mapping[str, Any]) -> Float[np.ndarray, "B F"]:
+        """The features of rows."""
+        return _raw(self.codings, cells)[:, self.kept]
+
+    def novel(self, cells: Mapping[str, Any]) -> Bool[np.ndarray, "B C"]:
+        """Which inputs of each row are such as no fitted row had."""
+        return np.stack([_novel(coding, cells[coding.column]) for coding in self.codings], axis=1)
+
+    def shown(self, x: Float[np.ndarray, " F"], i: int) -> str:
+        """The features of input number `i` as a reader would write the cell."""
+        coding = self.codings[i]
+        values = {self.features[f]: x[f] for f in np.flatnonzero(self.owner == i)}
+        if values.get(f"{coding.column} is missing", 0) > 0.5:
+            return "missing"
+        if coding.kind == "numeric":
+            return f"{values.get(coding.column, 0.0) * coding.scale + coding.shift:.6g}"
+        if coding.kind == "date":
+            return _clock(coding.column, values)
+        chosen = [word for word in coding.words[:WORDS] if values.get(f"{coding.column} = {word}", 0) > 0.5]
+        return chosen[0] if chosen else (coding.words[0] if coding.constant else "another word")
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        codings = [asdict(coding) for coding in self.codings]
+        return {"codings": codings, "kept": self.kept.tolist(), "rows": self.rows}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any], where: str) -> "Encoder":
+        """Reads what `to_json` gave; raises InputError when it is something else."""
+        codings = tuple(from_dict(Coding, coding, f"{where}: codings") for coding in found["codings"])
+        return Encoder(codings, np.array(found["kept"], int), int(found["rows"]))
+
+
+def _coding(column: Column, cells: Any) -> Coding:
+    if column.kind == "category":
+        counts = sorted(
+            ((c["counts"], c["values"]) for c in cells.value_counts().to_pylist() if c["values"] is not None),
+            key=lambda pair: (-pair[0], pair[1]),
+        )
+        words = tuple(word for _, word in counts)
+        return Coding(
+            column.name,
+            "category",
+            words=words[:REMEMBERED],
+            complete=len(words) <= REMEMBERED,
+            gaps=cells.null_count > 0,
+            constant=len(words) == 1,
+        )
+    present = cells[~np.isnan(cells)]
+    gaps = len(present) < len(cells)
+    if not len(present):
+        return Coding(column.name, column.kind, gaps=True, constant=True)
+    constant = bool((present == present[0]).all())
+    if column.kind == "date" or constant:
+        return Coding(
+            column.name,
+            column.kind,
+            float(present[0]) if constant else 0.0,
+            1.0,
+            gaps=gaps,
+            constant=constant,
+        )
+    return Coding(column.name, column.kind, float(np.median(present)), float(present.std()) or 1.0, gaps=gaps)
+
+
+def _labels(coding: Coding) -> list[str]:
+    name = coding.column
+    if coding.kind == "numeric":
+        values = [name]
+    elif coding.kind == "date":
+        values = [f"{name}: {part}" for part in ("day sin", "day cos", "week sin", "week cos")]
+    else:
+        values = [*(f"{name} = {word}" for word in coding.words[:WORDS]), f"{name}: another word"]
+    return [*values, f"{name} is missing"]
+
+
+def _raw(codings: tuple[Coding, ...], cells: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
+    """All features, the constant ones too."""
+    parts = [part for coding in codings for part in _columns(coding, cells[coding.column])]
+    return np.stack(parts, axis=1)
+
+
+def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
+    if coding.kind == "category":
+        known = pc.index_in(cells, pa.array(coding.words[:WORDS], pa.string()))
+        code = known.fill_null(WORDS).to_numpy(zero_copy_only=False)
+        missing = cells.is_null().to_numpy(zero_copy_only=False)
+        one_hot = [(code == i) & ~missing for i in (*range(len(coding.words[:WORDS])), WORDS)]
+        return [hot.astype(np.float64) for hot in (*one_hot, missing)]
+    missing = np.isnan(cells)
+    if coding.kind == "numeric":
+        return [np.where(missing, 0.0, (cells - coding.shift) / coding.scale), missing.astype(np.float64)]
+    waves = []
+    for period, start in ((DAY, 0.0), (WEEK, MONDAY)):
+        angle = np.where(missing, 0.0, 2 * np.pi * ((cells - start) % period) / period)
+        waves += [np.where(missing, 0.0, np.sin(angle)), np.where(missing, 0.0, np.cos(angle))]
+    return [*waves, missing.astype(np.float64)]
+
+
+def _novel(coding: Coding, cells: Any) -> Bool[np.ndarray, " B"]:
+    if coding.kind == "category":
+        missing = cells.is_null().to_numpy(zero_copy_only=False)
+        unseen = pc.index_in(cells, pa.array(coding.words, pa.string())).is_null()
+        news = unseen.to_numpy(zero_copy_only=False) & ~missing & coding.complete
+    else:
+        missing = np.isnan(cells)
+        changes = coding.kind == "numeric" and coding.constant
+        news = ~missing & (cells != coding.shift) & changes
+    return news | (missing & (not coding.gaps))
+
+
+def _clock(name: str, values: Mapping[str, float]) -> str:
+    """Day of the week and time of day from points on circles."""
+    said = []
+    sine, cosine = values.get(f"{name}: week sin"), values.get(f"{name}: week cos")
+    if sine is not None and cosine is not None:
+        turn = np.arctan2(sine, cosine) / (2 * np.pi) % 1
+        said.append(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[int(turn * 7 + 1e-6) % 7])
+    sine, cosine = values.get(f"{name}: day sin"), values.get(f"{name}: day cos")
+    if sine is not None and cosine is not None:
+        minute = round(np.arctan2(sine, cosine) / (2 * np.pi) % 1 * 1440) % 1440
+        said.append(f"{minute // 60:02d}:{minute % 60:02d}")
+    return " ".join(said) or "some day"

@@ -1,0 +1,81 @@
+"""Why a row is strange: what each column adds to its score, from the nearest normal row to the row itself.
+
+    φ_c = mean over orders of the columns of  s(columns before c and c taken from x) − s(those before c alone)
+
+the others taken from the nearest normal row y: Shapley values (Štrumbelj and Kononenko, 2014,
+doi:10.1007/s10115-013-0679-x) with y as the one reference. Whatever the orders, Σ_c φ_c = s(x) − s(y)
+exactly. Orders come in pairs, each with its reverse, which removes the error of pairwise interactions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from anomaly.detector import Detector
+from training.seeds import numpy_generator
+
+QUICK, CAREFUL = 2, 32  # orders
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A column's part in a row's strangeness."""
+
+    column: str
+    value: str
+    expected: str  # in the nearest normal row
+    contribution: float  # φ, in the unit of scores
+    share: float  # of all contributions that make the row stranger
+
+
+def nearest_reference(detector: Detector, x: Float[np.ndarray, "B F"]) -> Int[np.ndarray, " B"]:
+    """Which of the detector's normal rows is nearest to each row."""
+    width = detector.references.std(0)  # 1 or so, but for models that look at raw columns
+    width = np.where(width > 0, width, 1.0)
+    rows, normal = x / width, detector.references / width
+    return (np.square(normal).sum(1) - 2 * rows @ normal.T).argmin(1)
+
+
+def contributions(
+    detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"], reference: int, orders: int
+) -> Float[np.ndarray, " C"]:
+    """φ of the module docstring for each input column."""
+    y, owner, count = detector.references[reference], detector.encoder.owner, len(novel)
+    rng = numpy_generator(count, "orders")
+    half = [rng.permutation(count) for _ in range(max(1, orders // 2))]
+    total = np.zeros(count)
+    for order in (turn for one in half for turn in (one, one[::-1])):
+        place = np.empty(count, int)
+        place[order] = np.arange(count)
+        taken = place[None, :] < np.arange(count + 1)[:, None]  # (C + 1, C): the first 0, 1, ... columns
+        hybrids = np.where(taken[:, owner], x, y)
+        steps = np.diff(detector.score_features(hybrids, (taken & novel).sum(1)))
+        total[order] += steps
+    return total / (2 * len(half))
+
+
+def reasons(
+    detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"], orders: int = CAREFUL
+) -> list[Reason]:
+    """All columns, the one that contributes most first."""
+    reference = int(nearest_reference(detector, x[None])[0])
+    phi = contributions(detector, x, novel, reference, orders)
+    share = shares(phi)
+    encoder = detector.encoder
+    return [
+        Reason(
+            detector.columns[c],
+            encoder.shown(x, c),
+            encoder.shown(detector.references[reference], c),
+            float(phi[c]),
+            float(share[c]),
+        )
+        for c in np.argsort(-phi, kind="stable").tolist()
+    ]
+
+
+def shares(phi: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
+    """The part of each column in what makes the row stranger; columns that make it less strange have none."""
+    stranger = np.maximum(phi, 0.0)
+    return stranger / max(float(stranger.sum()), 1e-300)

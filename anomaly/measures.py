@@ -1,0 +1,72 @@
+"""How well scores tell labelled rows apart, and whether the promise was kept, overall and by group."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from anomaly.calibration import realised_range
+
+LEVEL = 0.99  # of the intervals of all groups together
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What happened to the rows of one group."""
+
+    group: str
+    normal: int  # rows
+    false_alarms: int
+    low: int  # the false alarms that the promise is consistent with
+    high: int
+    anomalies: int  # rows
+    found: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether there were no more false alarms than the promise allows by chance."""
+        return self.false_alarms <= self.high
+
+
+def ranking(score: Float[np.ndarray, " B"], anomaly: Bool[np.ndarray, " B"]) -> tuple[float, float]:
+    """AUROC and average precision; NaN where there is only one kind of rows."""
+    if anomaly.all() or not anomaly.any():
+        return float("nan"), float("nan")
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    return float(roc_auc_score(anomaly, score)), float(average_precision_score(anomaly, score))
+
+
+def alarms(
+    flagged: Bool[np.ndarray, " B"],
+    anomaly: Bool[np.ndarray, " B"],
+    group: Int[np.ndarray, " B"],
+    names: list[str],
+    calibrated: int,
+    alpha: float,
+) -> list[Alarms]:
+    """One line for each group that has rows; the intervals hold for all lines together at LEVEL.
+
+    They are beta-binomial (`calibration.realised_range`): the same calibration rows served all.
+    """
+    found = []
+    level = 1 - (1 - LEVEL) / max(1, len(names))
+    for i, name in enumerate(names):
+        here = group == i
+        if not here.any():
+            continue
+        normal, strange = here & ~anomaly, here & anomaly
+        tests = int(normal.sum())
+        low, high = realised_range(calibrated, alpha, tests, level) if tests else (0, 0)
+        found.append(
+            Alarms(
+                name,
+                tests,
+                int((flagged & normal).sum()),
+                low,
+                high,
+                int(strange.sum()),
+                int((flagged & strange).sum()),
+            )
+        )
+    return found

@@ -1,0 +1,100 @@
+"""How well faults are seen: faulty episodes from known onsets, their twins, and other clean episodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from anomaly.monitor import RolloutMonitor
+from anomaly.monitor_isolation import Finding
+from anomaly.rollouts import AUROC, after, delays, time_matched_auroc
+from envs.faults import SENSING, Fault
+from envs.recording import Act, Episodes, record
+from envs.twins import first_change
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes of one fault."""
+
+    faults: list[Fault]  # one an episode
+    episodes: Episodes
+    change: Int[np.ndarray, " E"]  # first step that came out differently than without the fault; -1: none
+    lost: float  # return that the fault costs, in the mean
+
+    @property
+    def since(self) -> Int[np.ndarray, " E"]:
+        """The step from which on a detector could know: the first change, or the onset where none came."""
+        onset = np.array([fault.onset for fault in self.faults])
+        return np.where(self.change < 0, onset, self.change)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How one detector saw one fault; steps are counted from the first change."""
+
+    auroc: AUROC  # of steps, time-matched
+    episode_auroc: float  # of episodes' highest scores
+    early: float  # share of episodes with an alarm within 10 steps,
+    later: float  # and within 50
+    delay: Float[np.ndarray, " E"]  # steps to the alarm; infinite where none came
+
+
+def play(
+    act: Act, fault: Fault, onset: Int[np.ndarray, " E"], twins: Episodes, scale: tuple[float, ...]
+) -> Played:
+    """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes."""
+    faults = [replace(fault, onset=int(step), scale=scale) for step in onset]
+    episodes = record(act, twins.env, twins.seed.tolist(), faults)
+    lost = float(twins.returns.mean() - episodes.returns.mean())
+    return Played(faults, episodes, first_change(episodes, twins), lost)
+
+
+def judge(
+    score: Float[np.ndarray, "E T"],
+    threshold: float,
+    since: Int[np.ndarray, " E"],
+    clean: Float[np.ndarray, "C S"],
+    seed: int,
+) -> Seen:
+    """Compares the scores of faulty episodes with those of clean ones of other seeds.
+
+    Episodes that ended before the fault could be seen are left out.
+    """
+    reached = ~np.isnan(after(score, since)).all(axis=1)
+    score, since = score[reached], since[reached]
+    late = after(score, since)
+    delay = delays(score > threshold, since)
+    faulty, quiet = (np.nanmax(values, axis=1, initial=-np.inf) for values in (late, clean))
+    wins = (faulty[:, None] > quiet).mean() + 0.5 * (faulty[:, None] == quiet).mean()
+    return Seen(
+        auroc=time_matched_auroc(late, clean, seed),
+        episode_auroc=float(wins),
+        early=float((delay <= 10).mean()),
+        later=float((delay <= 50).mean()),
+        delay=delay,
+    )
+
+
+def findings(monitor: RolloutMonitor, episodes: Episodes, which: Sequence[int]) -> list[Finding | None]:
+    """What the monitor names at the first alarm of some episodes, as it would live; None without an alarm."""
+    named: list[Finding | None] = []
+    for i in which:
+        start = episodes.starts[i]
+        monitor.update(episodes.obs[start])
+        found = None
+        for row in range(start, start + episodes.length[i]):
+            verdict = monitor.update(episodes.next_obs[row], episodes.action[row])
+            if verdict.alarm:
+                found = verdict.finding
+                break
+        named.append(found)
+    return named
+
+
+def named_right(found: Sequence[Finding | None], fault: Fault) -> float:
+    """The share of alarms that named a sensor of the fault, or none where no single sensor is wrong."""
+    alarms = [one for one in found if one is not None]
+    wrong = fault.sensors if fault.kind in SENSING and len(fault.sensors) == 1 else (None,)
+    return float(np.mean([one.sensor in wrong for one in alarms])) if alarms else np.nan

@@ -1,0 +1,63 @@
+"""Several perceptrons of one shape, one for each fold of the rows, learned and run together.
+
+Rows fall into K folds; net k learns from the rows outside of fold k, so that each row has one net that did
+not see it: its own score is out of fold. A new row's score is the mean over the nets.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.optim import Adam, cosine
+
+FOLDS = 4
+HIDDEN = (96, 96, 96)
+WARM_UP = 0.1  # of the updates: the learning rate rises
+DECAY = 0.01  # of the weights
+
+
+class Nets(nn.Module):
+    """K perceptrons of SiLU units: (K, B, inputs) -> (K, B, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        shapes = list(pairwise((inputs, *HIDDEN, outputs)))
+        self.weights = nn.ParameterList(
+            [
+                nn.Parameter(torch.randn(FOLDS, *shape, generator=generator) * math.sqrt(1.5 / shape[0]))
+                for shape in shapes
+            ]
+        )
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(FOLDS, 1, size)) for _, size in shapes])
+
+    def forward(self, x: Float[Tensor, "K B I"]) -> Float[Tensor, "K B outputs"]:
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, functional.silu(x) if layer else x, weight)
+        return x
+
+
+def learn(nets: Nets, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:
+    """Minimises `loss`, which draws its batch anew at each call, in one cycle of the learning rate."""
+    optimizer = Adam(nets.parameters(), lr, weight_decay=DECAY)
+    for step in range(steps):
+        done = step / steps
+        rise = min(1.0, done / WARM_UP + 1 / steps)
+        optimizer.lr = lr * rise * cosine(max(0.0, done - WARM_UP) / (1 - WARM_UP))
+        optimizer.descend(loss(), max_norm=10.0)
+
+
+def folds(rows: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """The fold of each row, as equal in size as can be."""
+    return torch.randperm(rows, generator=generator) % FOLDS
+
+
+def outside(fold: Int[Tensor, " B"]) -> Int[Tensor, "K N"]:
+    """The rows that each net learns from; shorter lists begin again, to be as long as the longest."""
+    lists = [torch.nonzero(fold != k)[:, 0] for k in range(FOLDS)]
+    longest = max(map(len, lists))
+    return torch.stack([one[torch.arange(longest) % len(one)] for one in lists])

@@ -1,0 +1,122 @@
+"""Density ratio: nets that tell rows from rows that are made to be wrong.
+
+    L = −mean log σ(f(x)) − mean log σ(−f(x̃)),   s(x) = −f(x) → −log p(x) / p̃(x)
+
+(Goodfellow et al., 2014, arXiv:1406.2661, theorem 1, with a generator that does not learn.) The wrong rows x̃,
+in equal parts: some columns taken from other rows; noise added; drawn from the box of all values and beyond;
+between or beyond two rows. In columns of few values all four take the values of other rows, or the nets would
+learn what a possible value is instead of which rows are likely.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from anomaly.nets import FOLDS, Nets, folds, learn, outside
+from training.seeds import torch_generator
+
+STEPS, BATCH, LR = 1_500, 64, 2e-3
+FEW = 12  # different values of a column that is not continuous
+CLIP = 8.0  # features are bounded where the nets look, softly
+
+
+class Ratio:
+    """One discriminator for each fold."""
+
+    def __init__(self, nets: Nets) -> None:
+        self.nets = nets
+
+    @staticmethod
+    def fit(
+        x: Float[Tensor, "B F"], owner: Int[Tensor, " F"], seed: int
+    ) -> tuple["Ratio", Float[Tensor, " B"]]:
+        """Discriminators of the rows, and the scores of the rows out of fold; `owner` groups the features."""
+        generator = torch_generator(seed, "ratio")
+        x = x.float()
+        wrong = Wrong(x, owner, generator)
+        fold = folds(len(x), generator)
+        rows = outside(fold)
+        nets = Nets(x.shape[1], 1, generator)
+
+        def loss() -> Float[Tensor, ""]:
+            at = torch.randint(rows.shape[1], (FOLDS, 2 * BATCH), generator=generator)
+            chosen = rows.gather(1, at)
+            real = x[chosen[:, :BATCH]]
+            logits = nets(squash(torch.cat([real, wrong(rows, chosen[:, BATCH:])], 1)))[..., 0]
+            return ratio_loss(logits[:, :BATCH], logits[:, BATCH:])
+
+        learn(nets, loss, STEPS, LR)
+        ratio = Ratio(nets)
+        return ratio, ratio._each(x)[fold, torch.arange(len(x))]
+
+    @torch.inference_mode()
+    def _each(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "K B"]:
+        return -self.nets(squash(x.float()).expand(FOLDS, -1, -1))[..., 0]
+
+    def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """s of the module docstring, the mean over the nets."""
+        return self._each(x).mean(0)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What `of_arrays` needs."""
+        return dict(self.nets.state_dict())
+
+    @staticmethod
+    def of_arrays(found: dict[str, Tensor]) -> "Ratio":
+        """Reads what `arrays` gave."""
+        nets = Nets(found["weights.0"].shape[1], 1, torch.Generator())
+        nets.load_state_dict(found)
+        return Ratio(nets)
+
+
+def ratio_loss(real: Float[Tensor, "K B"], wrong: Float[Tensor, "K B"]) -> Float[Tensor, ""]:
+    """L of the module docstring, summed over the nets, which share no weights."""
+    return (functional.softplus(-real).mean(1) + functional.softplus(wrong).mean(1)).sum()
+
+
+def squash(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
+    """x near zero, and log-like from CLIP on, so that far values keep their order and nets stay calm."""
+    far = x.abs()
+    return torch.where(far <= CLIP, x, x.sign() * CLIP * (1 + (far / CLIP).clamp(min=1).log()))
+
+
+class Wrong:
+    """Makes wrong rows of right ones."""
+
+    def __init__(self, x: Float[Tensor, "B F"], owner: Int[Tensor, " F"], generator: torch.Generator) -> None:
+        self.x, self.owner, self.generator = x, owner, generator
+        self.columns = int(owner.max()) + 1
+        self.low, self.high = x.amin(0), x.amax(0)
+        self.deviation = x.std(0, correction=0)
+        few: Bool[Tensor, " F"] = torch.tensor([len(column.unique()) <= FEW for column in x.T])
+        self.few = few
+
+    def __call__(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
+        """A wrong row for each of the chosen ones, drawing on `rows` alone."""
+        x, mixed = self.x[chosen], self._mixed(rows, chosen)
+        quarter = chosen.shape[1] // 4
+        noise = torch.randn(x.shape, generator=self.generator)
+        size = 10 ** (self._uniform(*chosen.shape, 1) * 1.3 - 1.0)  # 0.1 to 2 deviations
+        box = self.low + (self._uniform(*x.shape) * 1.2 - 0.1) * (self.high - self.low)
+        other = self.x[rows.gather(1, torch.randint(rows.shape[1], chosen.shape, generator=self.generator))]
+        between = x + (self._uniform(*chosen.shape, 1) * 2 - 0.5) * (other - x)
+        kind = torch.arange(chosen.shape[1]) // max(quarter, 1)
+        kind = kind.clamp(max=3)[:, None]
+        made = torch.where(kind == 1, x + size * self.deviation * noise, torch.where(kind == 2, box, between))
+        return torch.where((kind == 0) | self.few, mixed, made)
+
+    def _mixed(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
+        """Rows, some columns of which are taken from other rows; columns move with all their features."""
+        shape = (*chosen.shape, self.columns)
+        swapped = self._uniform(*shape) < self._uniform(*chosen.shape, 1)
+        swapped |= torch.nn.functional.one_hot(
+            torch.randint(self.columns, chosen.shape, generator=self.generator), self.columns
+        ).bool()
+        at = torch.randint(rows.shape[1], shape, generator=self.generator)
+        donor = rows.gather(1, at.flatten(1)).view(shape)
+        source = torch.where(swapped, donor, chosen[..., None])[..., self.owner]
+        return self.x[source, torch.arange(self.x.shape[1])]
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator)

@@ -1,0 +1,146 @@
+"""What a detector learns from: a fair sample of the rows of a file, their schema, and facts about both.
+
+The file is streamed once. At most ROWS rows are kept, fewer where there are many columns (CELLS), so that
+fitting needs the same memory for ten million rows as for a hundred thousand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
+
+from anomaly.cells import Place, words
+from anomaly.reader import blocks, columns_of, of_array
+from anomaly.schema import Schema, Survey
+from generative.data import Table
+from training.errors import InputError
+from training.seeds import numpy_generator
+
+ROWS, CELLS = 50_000, 4_000_000
+LEAST = 3  # rows: two to learn from, one to calibrate on
+FALSE, TRUE = ("0", "0.0", "false", "False", "no", "normal"), ("1", "1.0", "true", "True", "yes", "anomaly")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to learn from."""
+
+    table: pa.Table
+    schema: Schema
+    source: str
+    rows: int  # in the source
+    labelled: int = 0  # of them, labelled as anomalies and left out
+    label_column: str | None = None
+    group: np.ndarray | None = None  # of rows that belong together, as those of an episode do
+
+    def split(
+        self, seed: int, share: float, most: int
+    ) -> tuple[Int[np.ndarray, " f"], Int[np.ndarray, " c"]]:
+        """Disjoint row numbers to fit and to calibrate; rows of one group stay together.
+
+        Raises:
+            InputError: for fewer than three rows, or two groups.
+        """
+        rows = len(self.table)
+        of = np.arange(rows) if self.group is None else self.group
+        groups = np.unique(of)
+        least, what = (LEAST, "rows") if self.group is None else (2, "episodes")
+        if len(groups) < least or rows < LEAST:
+            raise InputError(
+                f"{self.source} has {len(groups)} {what} to learn from, expected at least {least}"
+            )
+        order = numpy_generator(seed, "split").permutation(groups)
+        count = max(1, min(round(share * len(groups)), max(1, round(most * len(groups) / rows))))
+        chosen = np.isin(of, order[:count])
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+    def about(self) -> dict[str, Any]:
+        """Facts for the model card."""
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "rows sampled": len(self.table),
+            "rows labelled as anomalies": self.labelled,
+            "label column": self.label_column,
+        }
+
+
+def of_file(
+    source: str,
+    seed: int = 0,
+    columns: Sequence[str] = (),
+    label_column: str | None = None,
+    categorical: Sequence[str] = (),
+) -> Sample:
+    """A sample of the rows of a file that are not labelled 1; `columns` are looked at, by default all.
+
+    Raises:
+        InputError: when the file cannot be read, or lacks a column.
+    """
+    if not columns and not label_column and (episodes := _episodes(source)) is not None:
+        return episodes
+    names = columns_of(source)
+    for name in (*columns, *categorical, *((label_column,) if label_column else ())):
+        if name not in names:
+            raise InputError(f"{source} lacks the column {name!r}, expected one of {', '.join(names[:8])}")
+    inputs = tuple(name for name in (columns or names) if name != label_column)
+    if not inputs:
+        raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
+    keep = max(LEAST, min(ROWS, CELLS // len(inputs)))
+    survey = Survey(source, keep, seed, categorical)
+    wanted = (*inputs, label_column) if label_column else inputs
+    rows = labelled = 0
+    for first, block in blocks(source, wanted):
+        rows += len(block)
+        if label_column:
+            anomaly = labels(block[label_column], source, label_column, first)
+            labelled += int(anomaly.sum())
+            block = block.drop_columns([label_column]).filter(pa.array(~anomaly))
+        survey.add(block)
+    return Sample(survey.sample(), survey.schema(), source, rows, labelled, label_column)
+
+
+def of_table(data: str | Table | pa.Table, seed: int = 0) -> Sample:
+    """A sample of a file, a table of numbers or an Arrow table."""
+    if isinstance(data, str):
+        return of_file(data, seed)
+    group = None
+    if isinstance(data, Table):
+        source, group, table = data.source, data.group, of_array(data.x, data.columns)
+    else:
+        source, table = "the table", data
+    survey = Survey(source, max(1, len(table)), seed)
+    survey.add(table)
+    return Sample(survey.sample(), survey.schema(), source, len(table), group=group)
+
+
+def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.ndarray:
+    """Which rows are labelled as anomalies.
+
+    Raises:
+        InputError: for a label that is neither 0 nor 1.
+    """
+    place = Place(source, name, first)
+    found = words(cells, place)
+    text = [cell.as_py() for cell in found]
+    for at, cell in enumerate(text):
+        if cell not in FALSE and cell not in TRUE:
+            raise place.refuse(at, cell, "a label: 0 (normal) or 1 (anomaly)")
+    return np.array([cell in TRUE for cell in text], bool)
+
+
+def _episodes(source: str) -> Sample | None:
+    """The sample of recorded episodes, whose rows belong together; None for other files."""
+    from generative import data
+    from training.arrays import npz
+
+    if not Path(source).is_file() or Path(source).suffix != ".npz":
+        return None
+    with npz(Path(source), "arrays") as arrays:
+        if "obs" not in arrays or "length" not in arrays:
+            return None
+    return of_table(data.load(source))

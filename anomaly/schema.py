@@ -1,0 +1,184 @@
+"""Which columns a table has and what each holds, found by these rules and saved with the detector.
+
+    numeric    numbers by type, or text of which at least half of the cells present are numbers
+    date       dates by type, or text of which at least half are dates
+    category   other text
+    left out   text that names its rows: more than 50 different words, and more than half of them different
+
+A column with some cells that do not fit its kind is refused, with the row; `--categorical` makes a category
+of any column. Columns are found by name: their order does not matter, more of them are passed over, and one
+that lacks is refused. Missing cells are data (`encoder`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from anomaly.cells import COMMA, DATE, NUMBER, Place, instants, is_date, is_number, looks_like, numbers, words
+from training.config import from_dict
+from training.errors import InputError
+from training.seeds import numpy_generator
+
+Kind = Literal["numeric", "date", "category", "left out"]
+OTHERWISE = " as most of the column has (or --categorical)"
+NAMES_FROM = 50  # different words that a column of names has at least
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and what it holds."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in the order of the file that was fitted."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that are looked at."""
+        return tuple(column for column in self.columns if column.kind != "left out")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(column.name for column in self.inputs)
+
+    def cells(self, table: pa.Table, source: str, row: int = 0) -> dict[str, Any]:
+        """Each input's cells: float64 with NaN, or words with null. `row` is the first row's number.
+
+        Raises:
+            InputError: for a missing column, and for a cell that does not fit its column.
+        """
+        read = {"numeric": numbers, "date": instants, "category": words}
+        found = {}
+        for column in self.inputs:
+            if column.name not in table.column_names:
+                raise InputError(f"{source} lacks the column {column.name!r}, expected {_listed(self.names)}")
+            found[column.name] = read[column.kind](table[column.name], Place(source, column.name, row))
+        return found
+
+    def to_json(self) -> list[dict[str, str]]:
+        """What `from_json` reads."""
+        return [asdict(column) for column in self.columns]
+
+    @staticmethod
+    def from_json(found: Sequence[dict[str, str]], where: str) -> "Schema":
+        """Reads what `to_json` gave; raises InputError when it is something else."""
+        return Schema(tuple(from_dict(Column, column, f"{where}: columns") for column in found))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
+
+
+class Survey:
+    """Passes over the rows of a table once: counts what columns hold, and keeps a fair sample of the rows.
+
+    Each row draws a key; the rows with the smallest keys are kept (Vitter, 1985, doi:10.1145/3147.3165, has
+    the problem). The sample does not depend on how the rows come in blocks.
+    """
+
+    def __init__(self, source: str, keep: int, seed: int, categorical: Sequence[str] = ()) -> None:
+        self.source, self.keep, self.rows = source, keep, 0
+        self.categorical = categorical
+        self._rng = numpy_generator(seed, "reservoir")
+        self._keys = np.zeros(0)
+        self._kept: pa.Table | None = None
+        self._text: dict[str, _Text] = {}
+        self._types: dict[str, pa.DataType] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Looks at the next rows."""
+        for name in table.column_names:
+            self._look(name, table[name])
+        keys = self._rng.random(len(table))
+        last = self._keys.max() if len(self._keys) >= self.keep else 1.0
+        near = np.flatnonzero(keys < last)
+        if len(near):
+            taken = table.take(pa.array(near))
+            self._kept = taken if self._kept is None else pa.concat_tables([self._kept, taken])
+            self._keys = np.concatenate([self._keys, keys[near]])
+        if len(self._keys) > 2 * self.keep:
+            self._forget()
+        self.rows += len(table)
+
+    def sample(self) -> pa.Table:
+        """The rows that were kept, in their order."""
+        if self._kept is None:
+            raise InputError(f"{self.source} has 0 rows, expected at least 1")
+        self._forget()
+        return self._kept
+
+    def schema(self) -> Schema:
+        """The schema by the rules of the module docstring."""
+        sample = self.sample()
+        for name in self.categorical:
+            if name not in self._types:
+                raise InputError(
+                    f"{self.source} lacks the column {name!r}, expected {_listed(tuple(self._types))}"
+                )
+        return Schema(tuple(Column(name, self._kind(name, sample[name])) for name in self._types))
+
+    def _forget(self) -> None:
+        if self._kept is not None and len(self._keys) > self.keep:
+            smallest = np.sort(np.argpartition(self._keys, self.keep)[: self.keep])
+            self._keys, self._kept = self._keys[smallest], self._kept.take(pa.array(smallest))
+
+    def _look(self, name: str, cells: pa.ChunkedArray) -> None:
+        kind, place = self._types.setdefault(name, cells.type), Place(self.source, name, self.rows)
+        if name in self.categorical or is_date(kind):
+            return
+        if is_number(kind):
+            numbers(cells, place)
+            return
+        text = words(cells, place)
+        found = self._text.setdefault(name, _Text())
+        numeric, no_number = looks_like(text, (NUMBER, COMMA))
+        dates, no_date = looks_like(text, (DATE,))
+        found.present += len(text) - text.null_count
+        found.numbers += numeric
+        found.dates += dates
+        if no_number is None:
+            numbers(text, place)
+        elif found.no_number is None:
+            found.no_number = place.refuse(no_number, text[no_number], f"a number such as 1.5{OTHERWISE}")
+        if no_date is not None and found.no_date is None:
+            found.no_date = place.refuse(no_date, text[no_date], f"a date such as 2024-05-31{OTHERWISE}")
+
+    def _kind(self, name: str, cells: pa.ChunkedArray) -> Kind:
+        if name in self.categorical:
+            return "category"
+        if name not in self._text:
+            return "numeric" if is_number(self._types[name]) else "date"
+        found = self._text[name]
+        for kind, count, refused in (
+            ("numeric", found.numbers, found.no_number),  # also where everything is missing
+            ("date", found.dates, found.no_date),
+        ):
+            if 2 * count >= found.present:
+                if refused is not None:
+                    raise refused
+                return kind  # type: ignore[return-value]
+        text = words(cells, Place(self.source, name, 0)).drop_null()
+        different = len(text.unique())
+        return "left out" if different > NAMES_FROM and 2 * different > len(text) else "category"
+
+
+@dataclass
+class _Text:
+    """What the cells of a column of text look like so far."""
+
+    present: int = 0
+    numbers: int = 0
+    dates: int = 0
+    no_number: InputError | None = None
+    no_date: InputError | None = None

@@ -1,0 +1,269 @@
+"""Scores of a file of any length, block by block: fixed memory, the same bits however the work is cut.
+
+Scores are first written aside, in parts of PART rows, each whole or not there: a run that was killed goes on
+with the parts that it lacks. When all are there, p-values and flags are made and the file is put in place.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from anomaly.calibration import discoveries
+from anomaly.detector import Detector
+from anomaly.explain import QUICK, contributions, nearest_reference, shares
+from anomaly.reader import BLOCK, blocks
+from training.arrays import npy
+from training.checkpoint import MANIFEST, writing
+from training.errors import InputError
+
+PART = 16 * BLOCK
+SUFFIXES = (".csv", ".parquet")
+TOP = 20  # rows that the summary names
+BINS = 60
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of scoring."""
+
+    alpha: float  # rows of a p-value up to this are flagged,
+    fdr: float | None = None  # unless this share of false discoveries is asked for
+    explain: int = 0  # columns named for each flagged row
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring found."""
+
+    rows: int
+    anomalies: int
+    limit: float  # rows of a p-value up to this were flagged
+    counts: list[int]  # of scores, between `edges`
+    edges: list[float]
+    top: list[tuple[int, float, float]]  # the strangest rows: row, score, p-value
+
+
+def score_file(detector: Detector, folder: Path, source: str, out: Path, wish: Wish) -> Scored:
+    """Writes `out`: row, score, p_value, anomaly and the reasons for each of the rows that are wished for.
+
+    `folder` is the detector's model folder, to tell whether parts of an earlier run belong to this one.
+
+    Raises:
+        InputError: for rows that cannot be read and files that cannot be written; then nothing is.
+    """
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"{out} is of the kind {out.suffix!r}, expected {' or '.join(SUFFIXES)}")
+    kind = _record(min(wish.explain, len(detector.columns)))
+    with _aside(out, _identity(folder, source, wish)) as parts:
+        try:
+            _score_parts(detector, source, wish, kind, parts)
+        except InputError:
+            shutil.rmtree(parts)
+            raise
+        found = _put_together(detector, parts, out, wish, kind)
+        shutil.rmtree(parts)
+    return found
+
+
+def _record(explained: int) -> np.dtype:
+    fields: list[Any] = [("score", "f8")]
+    if explained:
+        fields += [("reference", "i4"), ("column", "i4", (explained,)), ("share", "f4", (explained,))]
+    return np.dtype(fields)
+
+
+def _identity(folder: Path, source: str, wish: Wish) -> str:
+    """What the parts depend on: the model, the data and what is wished for."""
+    data = Path(source)
+    stat = [data.stat().st_size, data.stat().st_mtime_ns] if data.exists() else []
+    return json.dumps([(folder / MANIFEST).read_text(), source, stat, asdict(wish)])
+
+
+@contextmanager
+def _aside(out: Path, identity: str) -> Iterator[Path]:
+    """The folder of the parts of `out`, emptied when they belong to another call; no other process has it."""
+    parts = out.with_name(f".{out.name}.parts")
+    try:
+        parts.mkdir(exist_ok=True)
+        lock = (parts / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out} is being written by another process, expected another file") from None
+        told = parts / "identity.json"
+        if not told.exists() or told.read_text() != identity:
+            for old in parts.glob("*.npy"):
+                old.unlink()
+            with writing(told) as file:
+                file.write(identity.encode())
+        yield parts
+
+
+def _score_parts(detector: Detector, source: str, wish: Wish, kind: np.dtype, parts: Path) -> None:
+    """Writes all parts that are not there yet."""
+    done = {int(file.stem) for file in parts.glob("[0-9]*.npy")}
+    start = wish.start
+    while start in done and (wish.stop is None or start < wish.stop):
+        size = len(npy(parts / f"{start}.npy"))
+        start += size
+        if size < PART - (start - size) % PART:  # the last part of the file
+            return
+    kept: list[np.ndarray] = []
+    for first, block in blocks(source, detector.columns, start, wish.stop):
+        records = _score_block(detector, source, first, block, wish, kind)
+        low, high = max(start - first, 0), len(block)
+        if wish.stop is not None:
+            high = min(high, wish.stop - first)
+        kept.append(records[low:high])
+        if (first + BLOCK) % PART == 0:
+            start = _write_part(parts, start, kept)
+            kept = []
+    if sum(map(len, kept)):
+        start = _write_part(parts, start, kept)
+    if start == wish.start or (wish.stop is not None and start < wish.stop):
+        raise InputError(
+            f"{source} ends at row {start}, expected the rows {wish.start} to {wish.stop or 'its end'}"
+        )
+
+
+def _write_part(parts: Path, start: int, kept: list[np.ndarray]) -> int:
+    records = np.concatenate(kept)
+    with writing(parts / f"{start}.npy") as file:
+        np.save(file, records)
+    return start + len(records)
+
+
+def _score_block(
+    detector: Detector, source: str, first: int, block: pa.Table, wish: Wish, kind: np.dtype
+) -> np.ndarray:
+    """The records of a whole block."""
+    x, novel = detector.features(block, source, first)
+    records = np.zeros(len(x), kind)
+    records["score"] = score = detector.score_features(x, novel.sum(1))
+    if not np.isfinite(score).all():
+        at = first + int((~np.isfinite(score)).argmax())
+        raise InputError(
+            f"{source}: the score of row {at} is not finite, expected numbers nearer to the fitted"
+        )
+    if "column" in (kind.names or ()):
+        records["column"] = -1
+        shown = kind["column"].shape[0]
+        strange = np.flatnonzero(detector.p_of(score) <= max(wish.alpha, wish.fdr or 0.0) + 1e-12)
+        references = nearest_reference(detector, x[strange])
+        for row, reference in zip(strange, references, strict=True):
+            phi = contributions(detector, x[row], novel[row], int(reference), QUICK)
+            most = np.argsort(-phi, kind="stable")[:shown]
+            records["reference"][row] = reference
+            records["column"][row] = np.where(phi[most] > 0, most, -1)
+            records["share"][row] = shares(phi)[most]
+    return records
+
+
+def _parts(parts: Path) -> Iterator[tuple[int, np.ndarray]]:
+    for start in sorted(int(file.stem) for file in parts.glob("[0-9]*.npy")):
+        yield start, npy(parts / f"{start}.npy")
+
+
+def _put_together(detector: Detector, parts: Path, out: Path, wish: Wish, kind: np.dtype) -> Scored:
+    """The file of scores, and what is to say about it."""
+    n = len(detector.calibration)
+    edges = _edges(detector, parts)
+    rows, anomalies = 0, 0
+    counts, strangers = np.zeros(len(edges) - 1, int), np.zeros(n + 1, int)
+    top = np.zeros(0, dtype=[("row", "i8"), ("score", "f8")])
+    for start, records in _parts(parts):
+        score = records["score"]
+        counts += np.histogram(score, edges)[0]
+        strangers += np.bincount(n - np.searchsorted(detector.calibration, score, "left"), minlength=n + 1)
+        most = np.argsort(-score, kind="stable")[:TOP]
+        here = np.zeros(len(most), top.dtype)
+        here["row"], here["score"] = start + most, score[most]
+        top = np.concatenate([top, here])
+        top = top[np.argsort(-top["score"], kind="stable")][:TOP]
+    limit = wish.alpha if wish.fdr is None else discoveries(strangers, wish.fdr)
+    with writing(out) as file, _Writer(file, out.suffix, _schema(kind)) as writer:
+        for start, records in _parts(parts):
+            table = _table(detector, start, records, limit, kind)
+            rows += len(table)
+            anomalies += table["anomaly"].to_pylist().count(1)
+            writer.write(table)
+    p = detector.p_of(top["score"])
+    named = [(int(r), float(s), float(q)) for (r, s), q in zip(top.tolist(), p, strict=True)]
+    return Scored(rows, anomalies, limit, counts.tolist(), edges.tolist(), named)
+
+
+def _edges(detector: Detector, parts: Path) -> np.ndarray:
+    low, high = detector.calibration[0], detector.calibration[-1]
+    for _, records in _parts(parts):
+        low, high = min(low, records["score"].min()), max(high, records["score"].max())
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
+
+
+def _schema(kind: np.dtype) -> pa.Schema:
+    fields = [("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())]
+    for i in range(kind["column"].shape[0] if "column" in (kind.names or ()) else 0):
+        fields += [(f"column_{i + 1}", pa.string()), (f"share_{i + 1}", pa.float32())]
+        fields += [(f"expected_{i + 1}", pa.string())]
+    return pa.schema(fields)
+
+
+def _table(detector: Detector, start: int, records: np.ndarray, limit: float, kind: np.dtype) -> pa.Table:
+    p = detector.p_of(records["score"])
+    flagged = p <= limit + 1e-12
+    found: dict[str, Any] = {
+        "row": np.arange(start, start + len(records)),
+        "score": records["score"],
+        "p_value": p,
+        "anomaly": flagged.astype(np.int8),
+    }
+    schema = _schema(kind)
+    for i in range((len(schema) - 4) // 3):
+        column, share = records["column"][:, i], records["share"][:, i]
+        told = flagged & (column >= 0)
+        names, expected = np.full(len(p), None, object), np.full(len(p), None, object)
+        for at in np.flatnonzero(told):
+            names[at] = detector.columns[column[at]]
+            normal = detector.references[records["reference"][at]]
+            expected[at] = detector.encoder.shown(normal, int(column[at]))
+        found[f"column_{i + 1}"] = pa.array(names, pa.string())
+        found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
+        found[f"expected_{i + 1}"] = pa.array(expected, pa.string())
+    return pa.table(found, schema=schema)
+
+
+class _Writer:
+    """Tables one after another into a CSV or Parquet file."""
+
+    def __init__(self, file: IO[bytes], suffix: str, schema: pa.Schema) -> None:
+        self._sink: Any
+        if suffix == ".parquet":
+            from pyarrow import parquet
+
+            self._sink = parquet.ParquetWriter(file, schema)
+            self.write = self._sink.write_table
+        else:
+            from pyarrow import csv
+
+            file.write((",".join(schema.names) + "\n").encode())
+            options = csv.WriteOptions(include_header=False, quoting_style="needed")
+            self._sink = csv.CSVWriter(file, schema, write_options=options)
+            self.write = self._sink.write_table
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sink.close()

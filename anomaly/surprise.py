@@ -1,0 +1,55 @@
+"""Scores of any unit to nats of surprise, so that detectors can be compared and joined.
+
+    u(s) = −log P(S ≥ s)     counted among own scores up to their 90th percentile, exponential beyond it:
+                             P = 0.1 exp(−(s − q) / mean excess over q)
+    S(x) = T log mean over members of exp(u / T),   T = 2
+
+Own scores are those of fitted rows by a model that did not see them: out of fold, or leaving one out. The
+exponential tail is that of peaks over a threshold (Pickands, 1975, doi:10.1214/aos/1176343003, with shape 0).
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+TAIL = 0.1  # the share of own scores whose probabilities are exponential
+TEMPERATURE = 2.0  # T: 0 would take the most surprised member, infinity the mean
+KNOTS = 1_000  # of the own scores that are kept
+
+
+class Surprise:
+    """u of the module docstring, between knots: own scores and their surprise."""
+
+    def __init__(self, knots: Float[np.ndarray, " n"], excess: float) -> None:
+        self.knots, self.excess = knots, excess
+
+    @staticmethod
+    def fit(own: Float[np.ndarray, " n"]) -> "Surprise":
+        """Counts own scores."""
+        ordered = np.sort(own.astype(np.float64))
+        cut = float(np.quantile(ordered, 1 - TAIL))
+        above = ordered[ordered > cut]
+        excess = float((above - cut).mean()) if len(above) else 0.0
+        floor = 1e-3 * float(ordered.std()) + 1e-12
+        return Surprise(np.quantile(ordered, np.linspace(0, 1 - TAIL, KNOTS)), max(excess, floor))
+
+    def __call__(self, score: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """The surprise of scores, in nats; 0 for the least that was seen."""
+        share = np.interp(score, self.knots, np.linspace(0, 1 - TAIL, len(self.knots)))
+        beyond = np.maximum(score.astype(np.float64) - self.knots[-1], 0.0) / self.excess
+        return -np.log1p(-share) + beyond
+
+    def array(self) -> Float[np.ndarray, " n"]:
+        """What `of_array` needs."""
+        return np.append(self.knots, self.excess)
+
+    @staticmethod
+    def of_array(found: Float[np.ndarray, " n"]) -> "Surprise":
+        """Reads what `array` gave."""
+        return Surprise(found[:-1], float(found[-1]))
+
+
+def joined(surprises: Float[np.ndarray, "M B"]) -> Float[np.ndarray, " B"]:
+    """S of the module docstring."""
+    scaled = surprises / TEMPERATURE
+    most = scaled.max(0)
+    return TEMPERATURE * (most + np.log(np.exp(scaled - most).mean(0)))

@@ -1,0 +1,237 @@
+"""Faults found by the rollout monitor and by its peers, cell by cell; a run that was stopped goes on.
+
+50 clean episodes to fit, 400 to calibrate, 200 to test, 50 for each fault, its onset drawn; one policy an
+environment. AUROC is that of steps after the first change, against clean steps of other seeds at the same
+time since their start; without a fault it must be one half. Alarms are at 5 % and 1 % of clean episodes.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.monitor --envs CartPole-v1 Pendulum-v1 Acrobot-v1
+    python -m benchmarks.monitor --show-only
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from agents import ppo
+from agents.presets import PPO
+from anomaly.calibration import threshold
+from anomaly.monitor import RolloutMonitor
+from anomaly.monitor_nets import Config
+from anomaly.monitor_trial import Played, findings, judge, named_right, play
+from anomaly.rollouts import delays
+from benchmarks.monitor_cells import NOISY, cells_for
+from benchmarks.monitor_peers import PEERS, Score, oracle
+from benchmarks.monitor_table import show
+from envs import make
+from envs.faults import Fault
+from envs.recording import Act, Episodes, record
+from training.checkpoint import writing
+from training.run import RunConfig
+from training.seeds import numpy_generator, stream
+
+COUNTS = {"fit": 50, "calibrate": 400, "test": 200}
+FAULTY = 50  # episodes of a cell
+NAMED = 10  # of them, in which the sensor is named
+OURS, ORACLE = "monitor", "oracle"
+NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A score with its thresholds for 5 % and 1 % false alarms, its clean test scores and its cost."""
+
+    score: Score
+    limits: tuple[float, float]
+    clean: np.ndarray
+    fit_s: float
+    monitor: RolloutMonitor | None = None
+
+
+def cartpole(seed: int) -> Act:
+    """PPO with its preset, some ten CPU seconds."""
+    cfg = replace(PPO["CartPole-v1"], run=RunConfig(steps=100_000, seed=seed, device="cpu"))
+    learner = ppo.Learner(cfg, (envs := make(cfg.env, cfg.num_envs, stream(seed, "envs"))).spaces)
+    for _ in ppo.train(cfg, learner, envs):
+        pass
+    return learner.model.act
+
+
+def pendulum(seed: int) -> Act:
+    """Energy is pumped up to that of the upright pendulum, which is then held (Astrom and Furuta, 2000)."""
+
+    def act(obs: Tensor) -> Tensor:
+        cos, sin, speed = obs.T
+        lacking = 15 - (speed * speed / 2 + 15 * cos)
+        hold = -(10 * torch.atan2(sin, cos) + 2 * speed)
+        pump = torch.where(speed < 0, -2.0, 2.0) * lacking.sign()
+        return (torch.where(cos > 0.9, hold, pump) / 2).clamp(-1, 1)[:, None]
+
+    return act
+
+
+def acrobot(seed: int) -> Act:
+    """The torque goes with the second joint's speed."""
+    return lambda obs: (obs[:, 5] > 0).long() * 2
+
+
+def lander(seed: int) -> Act:
+    """The controller that Gymnasium ships."""
+    from gymnasium.envs.box2d.lunar_lander import heuristic
+
+    from envs.vector import make_one
+
+    world = make_one("LunarLander-v3").unwrapped
+    return lambda obs: torch.tensor([int(heuristic(world, row)) for row in obs.numpy()])
+
+
+POLICIES: dict[str, Callable[[int], Act]] = {
+    "CartPole-v1": cartpole,
+    NOISY: cartpole,
+    "Pendulum-v1": pendulum,
+    "Acrobot-v1": acrobot,
+    "LunarLander-v3": lander,
+}
+
+
+def clean_episodes(act: Act, name: str, count: int, seed: int, what: str) -> Episodes:
+    """Episodes of seeds that only `what` uses; those of the noisy CartPole have noise of 0.1 sd."""
+    first = stream(seed, what) % 2**31
+    env = "CartPole-v1" if name == NOISY else name
+    faults = None
+    if name == NOISY:
+        scale = tuple(float(s) for s in record(act, env, range(first, first + 10)).obs.std(axis=0))
+        faults = [Fault(kind="correlated", size=0.1, onset=NEVER, scale=scale)] * count
+    found = record(act, env, range(first, first + count), faults)
+    return replace(found, fault=np.zeros_like(found.fault))
+
+
+def detectors(parts: dict[str, Episodes], name: str, seed: int) -> dict[str, Detector]:
+    """The monitor, its peers and, where there is one, the oracle, all fitted and calibrated."""
+    made: dict[str, Callable[[], RolloutMonitor | Score]] = {
+        OURS: lambda: RolloutMonitor.fit(parts["fit"], Config(seed=seed))
+    }
+    made |= {peer: lambda peer=peer: PEERS[peer](parts["fit"], seed) for peer in PEERS}  # type: ignore[misc]
+    if name != "LunarLander-v3":
+        made[ORACLE] = lambda: oracle(parts["fit"], seed)
+    found = {}
+    for detector, make_it in made.items():
+        start = time.process_time()
+        score = make_it()
+        monitor = score if isinstance(score, RolloutMonitor) else None
+        calibrate = parts["calibrate"]
+        if isinstance(score, RolloutMonitor):
+            score.calibrate(calibrate, 0.05)
+            calibrate = calibrate.part(np.arange(len(calibrate) // 2, len(calibrate)))
+            score = score.score
+        highest = np.sort(np.nanmax(score(calibrate), axis=1))
+        limits = threshold(highest, 0.05), threshold(highest, 0.01)
+        took = time.process_time() - start
+        found[detector] = Detector(score, limits, score(parts["test"]), took, monitor)
+        print(f"  {detector}: {took:.0f} CPU s", flush=True)
+    return found
+
+
+def measure(
+    act: Act, fault: Fault, cell: str, twins: Episodes, usual: int, scale: tuple[float, ...], seed: int
+) -> Played:
+    """Plays a cell; the control has seeds of its own."""
+    onset = numpy_generator(seed, f"onset {cell}").integers(usual // 10, usual // 2, len(twins))
+    if fault.kind == "start":
+        onset = np.zeros(len(twins), int)
+    return play(act, fault, onset, twins, scale)
+
+
+def result(played: Played, fault: Fault, found: dict[str, Detector], seed: int) -> dict[str, object]:
+    """What every detector saw of a cell, fit for JSON."""
+    rows: dict[str, object] = {}
+    for name, detector in found.items():
+        score = detector.score(played.episodes)
+        seen = judge(score, detector.limits[0], played.since, detector.clean, seed)
+        strict = delays(score > detector.limits[1], played.since)
+        row = {
+            **asdict(seen.auroc),
+            "episode_auroc": seen.episode_auroc,
+            "found_10": seen.early,
+            "found_50": seen.later,
+            "found_10_at_1": float((strict[played.since < played.episodes.length] <= 10).mean()),
+            "delay": float(np.median(seen.delay)) if len(seen.delay) else float("inf"),
+        }
+        if detector.monitor is not None and name == OURS:
+            row["named"] = named_right(findings(detector.monitor, played.episodes, range(NAMED)), fault)
+        rows[name] = row
+    return {"changed": float((played.change >= 0).mean()), "lost": played.lost, "detectors": rows}
+
+
+def run_env(name: str, seed: int, folder: Path) -> None:
+    """All cells of one environment that are not there yet."""
+    act = POLICIES[name](seed)
+    sensors = clean_episodes(act, name, 2, seed, "look")
+    cells = cells_for(name, sensors.obs.shape[1])
+    left = {cell: fault for cell, fault in cells.items() if not (folder / name / f"{cell}.json").exists()}
+    if not left:
+        return
+    print(f"{name}: {len(left)} of {len(cells)} cells", flush=True)
+    parts = {what: clean_episodes(act, name, count, seed, what) for what, count in COUNTS.items()}
+    twins, others = (clean_episodes(act, name, FAULTY, seed, what) for what in ("faulty", "null"))
+    scale = tuple(float(deviation) for deviation in parts["fit"].obs.std(axis=0))
+    found = detectors(parts, name, seed)
+    save(folder / name / "clean.json", summary(found, parts))
+    usual = int(np.median(parts["fit"].length))
+    for cell, fault in left.items():
+        start = time.process_time()
+        seeds = others if fault.kind == "none" or fault.onset == NEVER else twins
+        played = measure(act, fault, cell, seeds, usual, scale, seed)
+        save(folder / name / f"{cell}.json", result(played, fault, found, seed))
+        print(f"  {cell}: {time.process_time() - start:.0f} CPU s", flush=True)
+
+
+def summary(found: dict[str, Detector], parts: dict[str, Episodes]) -> dict[str, object]:
+    """Realised false alarms, and the CPU seconds to fit and calibrate."""
+    returns = parts["test"].returns
+    rows = {
+        name: {
+            "false_5": int((np.nanmax(detector.clean, axis=1) > detector.limits[0]).sum()),
+            "false_1": int((np.nanmax(detector.clean, axis=1) > detector.limits[1]).sum()),
+            "fit_s": detector.fit_s,
+        }
+        for name, detector in found.items()
+    }
+    return {"tests": len(returns), "return": float(returns.mean()), "detectors": rows}
+
+
+def save(file: Path, found: dict[str, object]) -> None:
+    """Writes a result, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with writing(file) as out:
+        out.write(json.dumps(found, indent=1).encode())
+
+
+def main(
+    envs: tuple[str, ...] = ("Pendulum-v1", "Acrobot-v1", NOISY, "CartPole-v1"),
+    seed: int = 0,
+    dir: Path = Path("runs/benchmark-monitor"),
+    show_only: bool = False,
+) -> None:
+    """Measures the cells that are not there yet and prints the table.
+
+    Args:
+        envs: which environments; LunarLander-v3 needs the extra box2d.
+        seed: of policies, episodes and detectors.
+        dir: where results are kept, one file a cell.
+        show_only: print what is there and measure nothing.
+    """
+    torch.set_num_threads(1)
+    for name in () if show_only else envs:
+        run_env(name, seed, dir)
+    show(dir, envs)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,100 @@
+"""The table of the monitor's benchmark, from the results of its cells."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.monitor_cells import NULL, cells_for, family, severe
+
+OURS, ORACLE = "monitor", "oracle"
+PASSES = 0.95  # AUROC of the oracle from which on a cell counts
+SENSORS = {"Pendulum-v1": 3, "Acrobot-v1": 6, "LunarLander-v3": 8}  # CartPole has 4
+
+
+def show(folder: Path, envs: Sequence[str]) -> None:
+    """Prints for each environment its cells, its families and its bars."""
+    console = Console(width=170)
+    for env in envs:
+        if not (folder / env / "clean.json").exists():
+            continue
+        clean = json.loads((folder / env / "clean.json").read_text())
+        cells = cells_for(env, SENSORS.get(env, 4))
+        found = {
+            cell: json.loads(file.read_text())
+            for cell in cells
+            if (file := folder / env / f"{cell}.json").exists()
+        }
+        names = list(clean["detectors"])
+        console.print(_cells(env, clean, found, names))
+        console.print(_families(env, found, names))
+        for line in _bars(found, {cell: severe(cell, cells) for cell in found}):
+            console.print(line)
+
+
+def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[str]) -> Table:
+    tests = clean["tests"]
+    alarms = ", ".join(
+        f"{name} {row['false_5']}/{row['false_1']}" for name, row in clean["detectors"].items()
+    )
+    where = f"alarms in {tests} clean episodes at 5 %/1 %: {alarms}"
+    title = f"{env}: mean return {clean['return']:.1f}; {where}"
+    table = Table(title=title, title_justify="left")
+    for head in ("cell", "changed", "lost", *names, "interval", "10 @ 5 %", "10 @ 1 %", "delay", "named"):
+        table.add_column(head, justify="left" if head == "cell" else "right")
+    for cell, result in found.items():
+        rows = result["detectors"]
+        ours = rows[OURS]
+        table.add_row(
+            cell,
+            f"{result['changed']:.0%}",
+            f"{result['lost']:.1f}",
+            *(f"{rows[name]['value']:.3f}" for name in names),
+            f"{ours['low']:.3f}-{ours['high']:.3f}",
+            f"{ours['found_10']:.0%}",
+            f"{ours['found_10_at_1']:.0%}",
+            f"{ours['delay']:.0f}",
+            f"{ours['named']:.0%}" if np.isfinite(ours["named"]) else "-",
+        )
+    return table
+
+
+def _families(env: str, found: dict[str, Any], names: list[str]) -> Table:
+    """Means over the cells of a family, with intervals: cells are taken as independent."""
+    table = Table(title=f"{env}: mean AUROC of families, ± 95 %", title_justify="left")
+    for head in ("family", *names):
+        table.add_column(head, justify="left" if head == "family" else "right")
+    for name in dict.fromkeys(family(cell) for cell in found if cell != NULL):
+        rows = [result["detectors"] for cell, result in found.items() if family(cell) == name]
+        table.add_row(name, *(_mean([row[detector] for row in rows]) for detector in names))
+    return table
+
+
+def _mean(rows: list[dict[str, float]]) -> str:
+    half = np.array([(row["high"] - row["low"]) / 2 for row in rows])
+    return f"{np.mean([row['value'] for row in rows]):.3f} ±{np.sqrt((half**2).sum()) / len(rows):.3f}"
+
+
+def _bars(found: dict[str, Any], is_severe: dict[str, bool]) -> list[str]:
+    """What the bars ask, over the cells that the oracle sees."""
+    seen = {
+        cell: result["detectors"][OURS]
+        for cell, result in found.items()
+        if cell != NULL and result["detectors"].get(ORACLE, {"value": 1.0})["value"] >= PASSES
+    }
+    top = [row for cell, row in seen.items() if is_severe[cell]]
+    small = [row["value"] for cell, row in seen.items() if cell.endswith("x1.01")]
+    named = [row["named"] for cell, row in seen.items() if family(cell) in ("bias", "stuck", "dropout")]
+    passed = sum(row["value"] >= 0.95 and row["found_10"] >= 0.95 for row in top)
+    lines = [f"{len(seen)} cells that the oracle sees (AUROC {PASSES} or more; all where there is no oracle)"]
+    if top:
+        lines.append(f"  severe: {passed} of {len(top)} have AUROC >= .95 and >= 95 % found within 10 steps")
+    if small:
+        lines.append(f"  1 % faults: AUROC {', '.join(f'{value:.3f}' for value in small)} (bar .75)")
+    if named:
+        lines.append(f"  sensor named for bias, stuck, dropout: {np.nanmean(named):.0%} (bar 80 %)")
+    return lines

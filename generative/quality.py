@@ -1,0 +1,136 @@
+"""How good samples are, beside what rows of the data themselves reach: the floor.
+
+    Fréchet   |μ₁ − μ₂|² + tr(C₁ + C₂ − 2 (C₁ C₂)^½)                  (Heusel et al., arXiv:1706.08500)
+    KID       MMD² with the kernel (x·y / F + 1)³, unbiased            (Bińkowski et al., arXiv:1801.01401)
+    precision, recall, density, coverage                               (generative/parts/manifold.py)
+    told      accuracy of telling samples from rows, 1/2 if one cannot (Lopez-Paz and Oquab, arXiv:1610.06545)
+
+on features of a judge (generative/judge.py). The floor compares rows that the model learned from with the
+test rows, in the same numbers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from generative.data import Table
+from generative.judge import Judge
+from generative.parts.manifold import manifold
+from training.errors import InputError
+from training.seeds import numpy_generator
+
+COUNT = 10_000  # samples compared with as many test rows, or all of them
+LEAST = 20  # test rows for the numbers to say anything
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Numbers of samples and of rows the model learned from, by name, and how many rows were compared."""
+
+    samples: Mapping[str, float]
+    floor: Mapping[str, float]
+    count: int
+    classes: tuple[float, ...] = ()  # the share of samples that look like each label
+
+    @property
+    def ratio(self) -> float:
+        """The Fréchet distance of samples over the floor's."""
+        return self.samples["frechet"] / self.floor["frechet"]
+
+
+def test_rows(table: Table, test: Int[np.ndarray, " rows"]) -> tuple[Tensor, Tensor | None]:
+    """The rows that quality is measured on, and their labels: the data's own test rows if it has some."""
+    if table.test is not None:
+        x, y = table.test.x, table.test.y
+    else:
+        x, y = table.x[test], None if table.y is None else table.y[test]
+    return torch.from_numpy(x), None if y is None else torch.from_numpy(y)
+
+
+def quality(
+    samples: Num[Tensor, "M D"], train: Num[Tensor, "N D"], test: Num[Tensor, "T D"], judge: Judge
+) -> Quality:
+    """Samples, and as many rows the model learned from, compared with test rows.
+
+    Raises:
+        InputError: when there are fewer than 20 test rows.
+    """
+    count = min(COUNT, len(test), len(train), len(samples))
+    if count < LEAST:
+        raise InputError(f"there are {count} test rows or samples, expected {LEAST} or more to judge by")
+    rng = numpy_generator(0, "quality")
+    test = test[rng.permutation(len(test))[:count]]
+    train = train[rng.permutation(len(train))[:count]]
+    true = judge.features(test)
+    found = compare(judge.features(samples[:count]), true)
+    floor = compare(judge.features(train), true)
+    classes: tuple[float, ...] = ()
+    if judge.classes:
+        seen = torch.bincount(judge.labels(samples), minlength=judge.classes)
+        classes = tuple((seen / len(samples)).tolist())
+    return Quality(found, floor, count, classes)
+
+
+def compare(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> dict[str, float]:
+    """All numbers of features a, held against features b."""
+    return {
+        "frechet": frechet(a, b),
+        "kid": kid(a, b),
+        **asdict(manifold(b, a)),
+        "told": told_apart(a, b),
+    }
+
+
+def frechet(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> float:
+    """The distance of the two normal distributions with the rows' means and covariances."""
+    a, b = a.double(), b.double()
+    first, second = a.T.cov(), b.T.cov()
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    distance = (a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * cross
+    return max(0.0, float(distance))
+
+
+def kid(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> float:
+    """The squared maximum mean discrepancy of the module docstring; around 0 when all rows are alike."""
+    a, b = a.double(), b.double()
+    n, m = len(a), len(b)
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    own = [((k := kernel(x, x)).sum() - k.trace()) / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return float(own[0] + own[1] - 2 * kernel(a, b).sum() / (n * m))
+
+
+def told_apart(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> float:
+    """Accuracy on unseen rows of a classifier that learned to tell a from b, which are of one size."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x = torch.cat([a, b]).numpy()
+    y = np.repeat([0, 1], [len(a), len(b)])
+    order = numpy_generator(0, "told apart").permutation(len(x))
+    seen, unseen = np.array_split(order, 2)
+    classifier = HistGradientBoostingClassifier(max_iter=50, random_state=0).fit(x[seen], y[seen])
+    return float((classifier.predict(x[unseen]) == y[unseen]).mean())
+
+
+def told_p_value(accuracy: float, count: int) -> float:
+    """The chance of such an accuracy or a higher one when `count` rows cannot be told apart."""
+    from scipy.stats import binom
+
+    return float(binom.sf(math.ceil(accuracy * count - 1e-9) - 1, count, 0.5))
+
+
+def nearest(
+    samples: Float[Tensor, "M F"], train: Float[Tensor, "N F"]
+) -> tuple[Int[Tensor, " M"], Float[Tensor, " M"]]:
+    """For each sample the place of the nearest row the model learned from, and its distance."""
+    found = [torch.cdist(part, train).min(1) for part in samples.split(200)]
+    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])

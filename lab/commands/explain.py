@@ -1,0 +1,57 @@
+"""`lab explain DETECTOR DATA --row N`: what makes one row strange, beside the nearest normal row."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from anomaly.explain import reasons
+from anomaly.reader import blocks
+from lab.arguments import parse
+from lab.commands.score import load
+from training.errors import InputError
+
+SHOWN = 20  # columns
+
+
+@dataclass(frozen=True)
+class Explain:
+    """What `lab explain` is told."""
+
+    detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
+    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
+    row: int  # which row, counted from 0
+
+
+def main(words: list[str]) -> None:
+    """Parses and runs `lab explain DETECTOR DATA --row N`."""
+    told: Explain = parse(Explain, words, "lab explain", "Says what makes a row strange.")
+    if told.row < 0:
+        raise InputError(f"row is {told.row}, expected 0 or more")
+    torch.set_num_threads(1)
+    detector = load(told.detector)
+    found = next(blocks(told.data, detector.columns, told.row), None)
+    if found is None or told.row - found[0] >= len(found[1]):
+        end = "before it" if found is None else f"with row {found[0] + len(found[1]) - 1}"
+        raise InputError(f"{told.data} ends {end}, expected a row {told.row}")
+    first, block = found
+    x, novel = detector.features(block.slice(told.row - first, 1), told.data, told.row)
+    score = detector.score_features(x, novel.sum(1))
+    p = float(detector.p_of(score)[0])
+    why = reasons(detector, x[0], novel[0])
+    rest = float(score[0]) - sum(reason.contribution for reason in why)
+    print(f"row {told.row}: score {score[0]:.4g}, p-value {p:.3g}")
+    width = max(len("column"), *(len(reason.column) for reason in why[:SHOWN]))
+    print(
+        f"  {'column':<{width}}  {'contribution':>12}  {'share':>6}  {'value':<18}  in the nearest normal row"
+    )
+    for reason in why[:SHOWN]:
+        print(
+            f"  {reason.column:<{width}}  {reason.contribution:>12.4g}  {reason.share:>6.1%}"
+            f"  {reason.value:<18.18}  {reason.expected:.24}"
+        )
+    if len(why) > SHOWN:
+        others = sum(reason.contribution for reason in why[SHOWN:])
+        print(f"  {len(why) - SHOWN} more columns: {others:.4g}")
+    print(f"  the nearest normal row scores {rest:.4g}; with the contributions that makes {score[0]:.4g}")

@@ -1,0 +1,113 @@
+"""`lab evaluate DETECTOR DATA --label-column Y`: how well a detector tells labelled rows apart."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from anomaly.calibration import check_rate, needed
+from anomaly.cells import Place, words
+from anomaly.detector import Detector
+from anomaly.measures import Alarms, alarms, ranking
+from anomaly.reader import blocks
+from anomaly.sample import labels
+from lab.arguments import parse
+from lab.commands.score import load
+from training.checkpoint import writing
+from training.errors import InputError
+
+GROUPS = 50  # of --by
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """What `lab evaluate` is told of a detector."""
+
+    run: tyro.conf.Positional[Path]  # the folder that `lab fit` made
+    data: tyro.conf.Positional[str]  # labelled rows: a file: .csv .tsv (.gz) .parquet .arrow
+    label_column: str  # 1 for anomalies, 0 for normal rows
+    by: str | None = None  # a column: false alarms for each of its values
+    alpha: float | None = None  # false-alarm rate; default: the detector's
+
+
+def main(words_told: list[str]) -> None:
+    """Parses and runs `lab evaluate DETECTOR DATA ...`."""
+    told: Evaluate = parse(Evaluate, words_told, "lab evaluate", "Meets a detector with labelled rows.")
+    torch.set_num_threads(1)
+    detector = load(told.run)
+    if told.alpha is not None:
+        check_rate(told.alpha)
+        detector.alpha = told.alpha
+    if not detector.flags:
+        n = len(detector.calibration)
+        raise InputError(
+            f"alpha is {detector.alpha:g} with {n} calibration rows, expected {needed(detector.alpha)}"
+        )
+    score, anomaly, group = _scored(detector, told)
+    auroc, precision = ranking(score, anomaly)
+    flagged = detector.verdict(detector.p_of(score)).astype(bool)
+    names = list(dict.fromkeys(group))
+    if len(names) > GROUPS:
+        raise InputError(f"the column {told.by!r} has {len(names)} values, expected at most {GROUPS} groups")
+    code = {name: i for i, name in enumerate(names)}
+    n, everyone = len(detector.calibration), np.zeros(len(score), int)
+    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha)
+    if told.by is not None:
+        lines += alarms(flagged, anomaly, np.array([code[g] for g in group]), names, n, detector.alpha)
+    found = {"source": told.data, "alpha": detector.alpha, "auroc": auroc, "average_precision": precision}
+    with writing(told.run / "evaluation.json") as file:
+        file.write(json.dumps(found | {"by": told.by, "alarms": [asdict(line) for line in lines]}).encode())
+    print(f"{told.run} on {told.data}: {len(score)} rows, {int(anomaly.sum())} labelled as anomalies")
+    print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
+    _print(lines, told.by)
+
+
+def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Score, label and group of each row."""
+    names = tuple(dict.fromkeys((*detector.columns, told.label_column, *((told.by,) if told.by else ()))))
+    scores, truths = [], []
+    groups: list[str] = []
+    for first, block in blocks(told.data, names):
+        scores.append(detector.decision_function(block, told.data, first))
+        truths.append(labels(block[told.label_column], told.data, told.label_column, first))
+        if told.by:
+            cells = words(block[told.by], Place(told.data, told.by, first)).to_pylist()
+            groups += ["missing" if cell is None else cell for cell in cells]
+    return np.concatenate(scores), np.concatenate(truths), groups
+
+
+def _print(lines: list[Alarms], by: str | None) -> None:
+    header = (
+        "" if by is None else by,
+        "normal",
+        "false alarms",
+        "rate",
+        "promise allows",
+        "anomalies",
+        "found",
+    )
+    rows = [header]
+    for line in lines:
+        rate = f"{line.false_alarms / line.normal:.3f}" if line.normal else "none"
+        allowed = f"{line.low} to {line.high}" + ("" if line.kept else "  MORE")
+        counts = (
+            str(line.normal),
+            str(line.false_alarms),
+            rate,
+            allowed,
+            str(line.anomalies),
+            str(line.found),
+        )
+        rows.append((line.group[:30], *counts))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        print(
+            "  "
+            + "  ".join(
+                cell.rjust(w) if i else cell.ljust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )

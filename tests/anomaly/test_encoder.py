@@ -1,0 +1,98 @@
+"""Features by hand, and what is novel."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from anomaly.encoder import Encoder
+from anomaly.schema import Schema, Survey
+from training.errors import InputError
+
+
+def fitted(**columns: list) -> tuple[Schema, Encoder]:
+    survey = Survey("t.csv", 1_000, 0)
+    survey.add(pa.table(columns))
+    schema = survey.schema()
+    return schema, Encoder.fit(schema, schema.cells(survey.sample(), "t.csv"))
+
+
+def features(schema: Schema, encoder: Encoder, **columns: list) -> dict[str, list[float]]:
+    x = encoder.features_of(schema.cells(pa.table(columns), "t.csv"))
+    return dict(zip(encoder.features, x.T.tolist(), strict=True))
+
+
+def test_features_by_hand() -> None:
+    schema, encoder = fitted(
+        n=["0", "2", "4", "", "6"],
+        w=["x", "x", "y", "x", ""],
+        c=["7"] * 5,
+        d=["1970-01-05 06:00", *["1970-01-06"] * 4],
+    )
+    found = features(schema, encoder, n=["3", ""], w=["y", "z"], c=["7", "7"], d=["1970-01-05 12:00", ""])
+    scale = np.sqrt(5)  # of 0, 2, 4, 6
+    assert found["n"] == [0.0, 0.0]  # the median is 3, and stands where nothing is
+    assert features(schema, encoder, n=["5"], w=["x"], c=["7"], d=["1970-01-05"])["n"] == [
+        pytest.approx(2 / scale)
+    ]
+    assert found["n is missing"] == [0, 1]
+    assert (found["w = x"], found["w = y"]) == ([0, 0], [1, 0])
+    assert found["w is missing"] == [0, 0]
+    assert not any(name.startswith("c") for name in found)
+    assert found["d: day cos"] == pytest.approx([-1, 0])
+    assert found["d: week sin"] == pytest.approx([np.sin(np.pi / 7), 0])
+
+
+def test_what_never_happened_is_novel() -> None:
+    schema, encoder = fitted(
+        n=["0", "2", "4"], gap=["1", "", "2"], w=["x", "x", "y"], c=["7"] * 3, e=[""] * 3
+    )
+
+    def novel(**changed: str) -> list[str]:
+        row = {"n": "1", "gap": "1", "w": "x", "c": "7", "e": ""} | changed
+        cells = schema.cells(pa.table({name: [cell] for name, cell in row.items()}), "t.csv")
+        return [schema.names[i] for i in np.flatnonzero(encoder.novel(cells)[0])]
+
+    assert novel() == []
+    assert novel(n="100", gap="") == []
+    assert novel(n="") == ["n"]
+    assert novel(w="z") == ["w"]
+    assert novel(w="") == ["w"]
+    assert novel(c="8") == ["c"]
+    assert novel(e="1") == ["e"]
+    assert encoder.novelty == pytest.approx(np.log(4))
+
+
+def test_an_encoder_survives_json() -> None:
+    columns = {"n": ["0", "2", ""], "w": ["x", "", "y"], "d": ["2024-01-01", "2024-01-02 03:04", ""]}
+    schema, encoder = fitted(**columns)
+    again = Encoder.from_json(json.loads(json.dumps(encoder.to_json())), "here")
+    cells = Schema.from_json(json.loads(json.dumps(schema.to_json())), "here").cells(pa.table(columns), "t")
+    np.testing.assert_array_equal(again.features_of(cells), encoder.features_of(cells))
+    np.testing.assert_array_equal(again.novel(cells), encoder.novel(cells))
+
+
+def test_cells_are_shown_as_a_reader_would_write_them() -> None:
+    schema, encoder = fitted(
+        n=["0", "2", ""], w=["x", "z", "y"], d=["2024-01-01 08:30", "2024-01-03 03:04", "2024-01-04 22:00"]
+    )
+    row = encoder.features_of(
+        schema.cells(pa.table({"n": ["1.5"], "w": ["y"], "d": ["2024-01-03 08:30"]}), "t")
+    )[0]
+    assert [encoder.shown(row, i) for i in range(3)] == ["1.5", "y", "Wed 08:30"]
+    gap = encoder.features_of(schema.cells(pa.table({"n": [""], "w": ["q"], "d": ["2024-01-03"]}), "t"))[0]
+    assert [encoder.shown(gap, i) for i in range(2)] == ["missing", "another word"]
+
+
+def test_a_table_without_differences_is_refused() -> None:
+    with pytest.raises(InputError, match="every column is constant"):
+        fitted(a=["1", "1"], b=["x", "x"])
+
+
+def test_columns_are_found_by_name_and_a_missing_one_is_refused() -> None:
+    schema, encoder = fitted(a=["1", "2"], b=["3", "5"])
+    one = features(schema, encoder, a=["1"], b=["4"])
+    assert features(schema, encoder, extra=["!"], b=["4"], a=["1"]) == one
+    with pytest.raises(InputError, match="lacks the column 'b', expected a, b"):
+        features(schema, encoder, a=["1"])

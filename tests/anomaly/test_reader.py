@@ -1,0 +1,283 @@
+"""Files of every kind, whole and broken: rows come as they are, or one line says what is wrong."""
+
+import gzip
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly import delimited, reader
+from anomaly.cells import Place, instants, numbers, words
+from anomaly.reader import blocks, columns_of, read
+from anomaly.schema import Survey
+from training.errors import InputError
+
+
+def written(tmp_path: Path, content: bytes, name: str = "t.csv") -> str:
+    (tmp_path / name).write_bytes(content)
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"a,b\n1,x\n2,y\n", "t.csv"),
+        (b"\xef\xbb\xbfa,b\r\n1,x\r\n2,y\r\n", "t.csv"),
+        (b'"a";"b"\n1;x\n\n2;"y"', "t.csv"),
+        (b"a\tb\n1\tx\n2\ty\n", "t.tsv"),
+        (gzip.compress(b"a,b\n1,x\n2,y\n"), "t.csv.gz"),
+    ],
+)
+def test_csv_in_its_dialects_reads_the_same(tmp_path: Path, content: bytes, name: str) -> None:
+    assert read(written(tmp_path, content, name)).to_pydict() == {"a": ["1", "2"], "b": ["x", "y"]}
+
+
+def test_quoted_cells_keep_separators_quotes_and_line_breaks(tmp_path: Path) -> None:
+    found = read(written(tmp_path, b'a,b\n"1,2","say ""yes""\nor no"\n'))
+    assert found.to_pydict() == {"a": ["1,2"], "b": ['say "yes"\nor no']}
+
+
+def test_a_first_line_of_numbers_is_a_row(tmp_path: Path) -> None:
+    assert read(written(tmp_path, b"1,2\n3,4\n")).to_pydict() == {"x0": ["1", "3"], "x1": ["2", "4"]}
+
+
+def test_decimal_commas_count_where_semicolons_separate(tmp_path: Path) -> None:
+    found = read(written(tmp_path, b"a;b\n1,5;Doe, Jane\n-2,25;x\n"))
+    assert found.to_pydict() == {"a": ["1.5", "-2.25"], "b": ["Doe, Jane", "x"]}
+
+
+BAD = {
+    b"": "is empty",
+    b"\n\n": "is empty",
+    b"a,b\n": "has 0 rows",
+    b"a,b\n1,2\n3\n": "row 1 has 1 cells, expected 2",
+    b"1,2\n3,4\n5,6,7\n": "row 2 has 3 cells, expected 2",
+    b"a,b\n1,2\n3,\xe9\n": "line 3 has the byte 0xe9, expected UTF-8",
+    b"\xe9,b\n1,2\n": "line 1 has the byte 0xe9",
+    b"a,b\n1,2\n3,\x004\n": "line 3 has a NUL byte",
+    b"a,a\n1,2\n": "has the column 'a' twice",
+    b'a,b\n1,"2\n3,4\n': "has a quote that is never closed",
+    ",".join(f"c{i}" for i in range(100_000)).encode()
+    + b"\n": "has 100,000 columns, expected at most 10,000",
+}
+
+
+@pytest.mark.parametrize("content", BAD, ids=lambda content: content[:20].decode("latin-1"))
+def test_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError) as error:
+        read(written(tmp_path, content))
+    assert BAD[content] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_row_of_an_error_counts_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "BYTES", 1_000)
+    lines = [f"{i},{i}" for i in range(5_000)]
+    lines[4_321] = "1"
+    source = written(tmp_path, ("a,b\n" + "\n".join(lines)).encode())
+    with pytest.raises(InputError, match="row 4321 has 1 cells"):
+        read(source)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.arrow", "t.npy", "t.npz", "t.csv.gz"])
+def test_folders_missing_and_broken_files_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read(str(tmp_path / name))
+    with pytest.raises(InputError, match=r"cannot be read|a NUL|0 rows"):
+        read(written(tmp_path, b"\x00\x01broken", name))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).mkdir()
+    with pytest.raises(InputError, match=r"is a folder|has no pictures"):
+        read(str(tmp_path / "folder" / name))
+
+
+def sources(tmp_path: Path, rows: int) -> list[str]:
+    from pyarrow import csv, ipc, parquet
+
+    table = pa.table({"a": np.arange(rows), "b": np.arange(rows) * 0.5})
+    csv.write_csv(table, tmp_path / "t.csv")
+    parquet.write_table(table, tmp_path / "t.parquet", row_group_size=1_000)
+    with ipc.new_file(tmp_path / "t.arrow", table.schema) as file:
+        for batch in table.to_batches(max_chunksize=777):
+            file.write_batch(batch)
+    np.savez(tmp_path / "t.npz", x=np.stack([np.arange(rows), np.arange(rows) * 0.5], 1))
+    return [str(tmp_path / name) for name in ("t.csv", "t.parquet", "t.arrow", "t.npz")]
+
+
+def test_blocks_begin_at_the_same_rows_wherever_one_starts(tmp_path: Path) -> None:
+    rows = 2 * reader.BLOCK + 100
+    for source in sources(tmp_path, rows):
+        whole = {first: block for first, block in blocks(source)}
+        assert {first: len(block) for first, block in whole.items()} == {
+            0: reader.BLOCK,
+            reader.BLOCK: reader.BLOCK,
+            2 * reader.BLOCK: 100,
+        }
+        for start, stop in ((0, 1), (5, 9_000), (reader.BLOCK, None), (rows - 1, rows), (10_000, 10_001)):
+            found = list(blocks(source, None, start, stop))
+            assert found[0][0] <= start < found[0][0] + len(found[0][1])
+            assert all(block.equals(whole[first].cast(block.schema)) for first, block in found)
+            assert found[-1][0] + len(found[-1][1]) >= (stop or rows)
+        assert list(blocks(source, None, rows + reader.BLOCK)) == []
+
+
+def test_columns_are_found_by_name(tmp_path: Path) -> None:
+    for source in sources(tmp_path, 10):
+        first, second = columns_of(source)
+        (_, block), *_ = blocks(source, (second, first))
+        assert block.column_names == [second, first]
+        with pytest.raises(InputError, match="lacks the column 'z'"):
+            list(blocks(source, ("z",)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=("Cs",))),
+            min_size=2,
+            max_size=2,
+        ).filter(lambda row: any(cell for cell in row)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_what_python_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    import csv
+
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(["left", "right"])
+    writer.writerows(rows)
+    source = written(tmp_path_factory.mktemp("csv"), out.getvalue().encode())
+    assert read(source).to_pydict() == {"left": [a for a, _ in rows], "right": [b for _, b in rows]}
+
+
+HERE = Place("t.csv", "b", 10)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(-1e100, 1e100) | st.none(), max_size=20))
+def test_numbers_are_what_was_written(values: list) -> None:
+    cells = pa.chunked_array([pa.array(["" if v is None else repr(v) for v in values], pa.string())])
+    expected = np.array([np.nan if v is None else v for v in values], float)
+    np.testing.assert_array_equal(numbers(cells, HERE), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=12) | st.text("0123456789.eE+- ", max_size=9))
+def test_a_cell_is_a_number_missing_or_refused_with_its_row(text: str) -> None:
+    cells = pa.chunked_array([pa.array(["1", text])])
+    trimmed = words(cells, HERE)[1].as_py()
+    if trimmed is None:
+        assert np.isnan(numbers(cells, HERE)[1])
+    elif (
+        re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", trimmed)
+        and abs(float(trimmed)) < 1e150
+    ):
+        assert numbers(cells, HERE)[1] == float(trimmed)
+    else:
+        with pytest.raises(InputError, match="column 'b', row 11 is"):
+            numbers(cells, HERE)
+
+
+@pytest.mark.parametrize(
+    "cell", ["1,5", "1e400", "-1e400", "inf", "-Infinity", "0x10", "1_000", "1 000", "1.2.3", "--1", "٣"]
+)
+def test_what_is_no_finite_number_is_refused(cell: str) -> None:
+    with pytest.raises(InputError, match=r"t\.csv: column 'b', row 11 is .* expected a number"):
+        numbers(pa.chunked_array([pa.array(["1", cell])]), HERE)
+
+
+def test_dates_by_hand() -> None:
+    cells = ["1970-01-02", "1970-01-01 00:01", "1970-01-01T00:00:02.5Z", "1970-01-01 01:00:00+09:00", "NA"]
+    found = instants(pa.chunked_array([pa.array(cells)]), HERE)
+    np.testing.assert_array_equal(found, [86_400, 60, 2.5, 3_600, np.nan])
+    typed = pa.array([0, 90_061, None], pa.timestamp("s"))
+    np.testing.assert_array_equal(instants(pa.chunked_array([typed]), HERE), [0, 90_061, np.nan])
+
+
+@pytest.mark.parametrize("cell", ["2024-02-30", "2024-13-01", "31.05.2024", "yesterday", "2024-01-01 25:00"])
+def test_what_is_no_date_is_refused(cell: str) -> None:
+    with pytest.raises(InputError, match="column 'b', row 11 is"):
+        instants(pa.chunked_array([pa.array(["2024-01-01", cell])]), HERE)
+
+
+def surveyed(table: pa.Table, keep: int = 1_000, **more) -> Survey:
+    survey = Survey("t.csv", keep, 0, **more)
+    survey.add(table)
+    return survey
+
+
+def kinds(**columns: list) -> dict[str, str]:
+    schema = surveyed(pa.table(columns)).schema()
+    return {column.name: column.kind for column in schema.columns}
+
+
+def test_kinds_are_found_by_the_stated_rules() -> None:
+    many = [f"id{i}" for i in range(60)]
+    assert kinds(
+        number=["1", "", "2.5"] * 20,
+        word=["x", "y", "NA"] * 20,
+        date=["2024-01-01", "", "2024-01-02 10:00"] * 20,
+        nothing=["", "NaN", "null"] * 20,
+        name=many,
+        typed=[1.0, None, 2.0] * 20,
+        mixed=["a", "b", "3"] * 20,
+    ) == {
+        "number": "numeric",
+        "word": "category",
+        "date": "date",
+        "nothing": "numeric",
+        "name": "left out",
+        "typed": "numeric",
+        "mixed": "category",
+    }
+
+
+def test_a_column_mostly_of_numbers_is_refused_at_its_first_word() -> None:
+    with pytest.raises(InputError, match=r"column 'a', row 2 is 'x', expected a number .*--categorical"):
+        kinds(a=["1", "2", "x"])
+    table = pa.table({"a": ["1", "2", "x"]})
+    assert surveyed(table, categorical=("a",)).schema().columns[0].kind == "category"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    cells=st.lists(st.sampled_from(["1", "2.5", "x", "y", "", "2024-01-01"]), min_size=1, max_size=30),
+    cut=st.integers(0, 30),
+    keep=st.integers(1, 40),
+)
+def test_a_survey_does_not_depend_on_how_rows_come(cells: list, cut: int, keep: int) -> None:
+    table = pa.table({"a": cells, "row": range(len(cells))})
+    whole, parts = surveyed(table, keep), Survey("t.csv", keep, 0)
+    parts.add(table.slice(0, cut))
+    parts.add(table.slice(cut))
+    assert parts.sample().equals(whole.sample())
+    assert len(whole.sample()) == min(keep, len(cells))
+
+    def schema(survey: Survey) -> object:
+        try:
+            return survey.schema()
+        except InputError as error:
+            return str(error)
+
+    assert schema(parts) == schema(whole)
+
+
+def test_a_sample_is_fair() -> None:
+    table = pa.table({"row": np.arange(1_000.0)})
+    counts = np.zeros(1_000)
+    for seed in range(200):
+        survey = Survey("t", 100, seed)
+        for start in range(0, 1_000, 90):
+            survey.add(table.slice(start, 90))
+        counts[survey.sample()["row"].to_numpy().astype(int)] += 1
+    assert counts.sum() == 200 * 100
+    for tenth in counts.reshape(10, 100).sum(1):
+        assert tenth == pytest.approx(2_000, abs=5 * np.sqrt(2_000))

@@ -1,0 +1,72 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from envs.vector import make_one
+from lab.cli import main
+from lab.monitor_story import NULL, faults_for
+
+SMALL = "--fit 8 --calibrate 19 --test 6 --faulty 3 --updates 100"
+
+
+def run(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lab", *words.split()])
+    main()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A barely trained agent with a monitor, and a log of its episodes."""
+    here = tmp_path_factory.mktemp("monitored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        run("train ppo --env CartPole-v1 --steps 2000 --dir agent", patch)
+        run(f"monitor agent {SMALL}", patch)
+        run("evaluate agent --episodes 40 --record", patch)
+    return here
+
+
+def test_the_page_begins_with_the_null_check(place: Path) -> None:
+    page = (place / "agent/monitor/report.html").read_text()
+    assert page.index("Null check") < page.index("False alarms") < page.index("What it sees")
+    assert "img" in page
+    rows = [json.loads(row) for row in (place / "agent/monitor/metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 9
+    assert json.loads((place / "agent/monitor/config.json").read_text())["kind"] == "monitor"
+
+
+def test_a_log_is_enough(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(place)
+    run("monitor --log agent/rollouts/greedy-0.npz --updates 100 --dir logged", monkeypatch)
+    said = capsys.readouterr().out
+    assert "10 to fit, 20 to calibrate, 10 to test" in said
+    assert "clean episodes raised a false alarm" in said
+    assert "Null check" not in (place / "logged/report.html").read_text()
+    assert (place / "logged/model/weights.safetensors").exists()
+
+
+def test_watching_tells_of_the_alarm_and_the_sensor(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    run("watch agent --fault bias --size 50 --sensor 1 --onset 3 --frames frames", monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert "fault: bias, from step 3 on" in lines[0]
+    raised = next(line for line in lines if "ALARM" in line)
+    assert raised.split()[:2] == ["3", "x"]
+    assert "raised an alarm" in lines[-1]
+    assert (place / "frames/step-00003.png").stat().st_size > 500
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCarContinuous-v0"])
+def test_every_environment_has_nine_cells_that_it_can_have(env: str) -> None:
+    from envs.faults import FaultyEnv
+
+    one = make_one(env)
+    size = one.observation_space.shape[0]
+    cells = faults_for(env, size, getattr(one.action_space, "n", 0))
+    assert (len(cells), next(iter(cells))) == (9, NULL)
+    for fault in cells.values():
+        FaultyEnv(make_one(env), fault).reset(seed=0)
