@@ -20,6 +20,8 @@ PPO = {
         max_norm=1.0,
         reward_scale=0.05,
     ),
+    # -85.0 at the end of 5 runs, -86.9 the worst, 5.8 CPU seconds:
+    # `python -m benchmarks.returns --only ppo --env Acrobot-v1 --backend envpool`.
     "Acrobot-v1": ppo.Config(
         env="Acrobot-v1",
         num_envs=32,
@@ -29,6 +31,8 @@ PPO = {
         reward_scale=0.03,
         run=RunConfig(steps=200_000),
     ),
+    # Two runs by hand on EnvPool, 50 greedy episodes in Gymnasium each: 275.9 and 192.6, 50 CPU seconds.
+    # `python -m benchmarks.returns --only ppo --env LunarLander-v3 --backend envpool` tells more.
     "LunarLander-v3": ppo.Config(
         env="LunarLander-v3",
         num_envs=64,
@@ -186,9 +190,13 @@ REINFORCE = {
 }
 
 SAC = {
+    # -238.9 at the end of 3 runs, -150.9 the best and -410.8 the worst, 33.5 CPU seconds:
+    # `python -m benchmarks.returns --only sac --seeds 3`.
     "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
 }
 
 PPO_LSTM = {
+    # 475.6 at the end of 3 runs, 426.8 the worst: `python -m benchmarks.returns --only ppo_lstm --seeds 3`.
+    # PPO without a memory reached 43, 40 and 42 in three runs with its settings for CartPole-v1.
     "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
 }
