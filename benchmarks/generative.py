@@ -9,7 +9,7 @@ mean squared error of reconstructions over the variance of the columns (1 is wha
 test rows against the same rows with every column permuted for itself, so that nothing fits together.
 Samples are judged by features of a classifier, learned from the same rows (generative/quality.py). Speed:
 samples learned from in a CPU second, the same net, batch and optimizer, in turn; pythae comes by
-`pip install --no-deps pythae==0.1.2`.
+`pip install --no-deps pythae==0.1.2` and tqdm, on a machine without a GPU.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def their_speed(x: torch.Tensor, folder: str) -> float:
     config = VAEConfig(input_dim=(784,), latent_dim=40, reconstruction_loss="bce")
     model = VAE(config, Encoder(), Decoder())
     told = BaseTrainerConfig(
-        output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=128, no_cuda=True,
+        output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=128,
         train_dataloader_num_workers=0, optimizer_cls="Adam",
     )  # fmt: skip
     rows = BaseDataset(x[: SPEED_UPDATES * 128].float() / 255, torch.zeros(SPEED_UPDATES * 128))
