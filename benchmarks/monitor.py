@@ -100,14 +100,19 @@ POLICIES: dict[str, Callable[[int], Act]] = {
 }
 
 
+def deviations(act: Act, env: str, seed: int) -> tuple[float, ...]:
+    """Of the sensors, in ten episodes without noise: the unit of all noise of the noisy CartPole."""
+    first = stream(seed, "deviations") % 2**31
+    return tuple(float(s) for s in record(act, env, range(first, first + 10)).obs.std(axis=0))
+
+
 def clean_episodes(act: Act, name: str, count: int, seed: int, what: str) -> Episodes:
     """Episodes of seeds that only `what` uses; those of the noisy CartPole have noise of 0.1 sd."""
     first = stream(seed, what) % 2**31
     env = "CartPole-v1" if name == NOISY else name
     faults = None
     if name == NOISY:
-        scale = tuple(float(s) for s in record(act, env, range(first, first + 10)).obs.std(axis=0))
-        faults = [Fault(kind="correlated", size=0.1, onset=NEVER, scale=scale)] * count
+        faults = [Fault(kind="correlated", size=0.1, onset=NEVER, scale=deviations(act, env, seed))] * count
     found = record(act, env, range(first, first + count), faults)
     return replace(found, fault=np.zeros_like(found.fault))
 
@@ -181,6 +186,8 @@ def run_env(name: str, seed: int, folder: Path) -> None:
     parts = {what: clean_episodes(act, name, count, seed, what) for what, count in COUNTS.items()}
     twins, others = (clean_episodes(act, name, FAULTY, seed, what) for what in ("faulty", "null"))
     scale = tuple(float(deviation) for deviation in parts["fit"].obs.std(axis=0))
+    if name == NOISY:
+        scale = deviations(act, "CartPole-v1", seed)
     found = detectors(parts, name, seed)
     save(folder / name / "clean.json", summary(found, parts))
     usual = int(np.median(parts["fit"].length))
