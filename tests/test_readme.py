@@ -38,8 +38,12 @@ def test_the_detector_script_scores(tmp_path: Path) -> None:
     for name, rows in (("measurements", 600), ("new", 5)):
         table = rng.normal(size=(rows, 3))
         np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",", header="a,b,c", comments="")
-    assert len(SCRIPTS) == 2
-    assert run(SCRIPTS[1], tmp_path).count("]") == 3
+    assert len(SCRIPTS) == 3
+    assert run(SCRIPTS[2], tmp_path).count("]") == 3
+
+
+def test_the_monitor_script_watches(tmp_path: Path) -> None:
+    assert run(SCRIPTS[1], tmp_path).splitlines()[-1].startswith("Verdict(score=")
 
 
 def test_every_command_is_in_the_readme_and_the_other_way_round() -> None:

@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_version_and_help() -> None:
     here = Path.cwd()
-    assert lab("--version", cwd=here).stdout == "lab 0.1.0\n"
+    assert lab("--version", cwd=here).stdout == "lab 0.2.0\n"
     said = lab("--help", cwd=here)
     assert said.returncode == 0
     assert all(f"lab {name}" in said.stdout for name in COMMANDS)
