@@ -205,7 +205,8 @@ class Learner:
         """Plays `cfg.collect` steps in every environment and remembers them."""
         steps, noises = self.cfg.collect, self.noise(self.cfg.collect, envs.num_envs)
         act = self.model.act if noises is None else partial(self.model.explore, noises=iter(noises))
-        added = self.replay.add(play(envs, act, steps, self.epsilon, self.generator))
+        begins = envs.begins
+        added = self.replay.add(play(envs, act, steps, self.epsilon, self.generator), begins)
         if self.priorities is not None:
             self.priorities.add(added)
         self.step += envs.num_envs * steps
