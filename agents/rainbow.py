@@ -85,6 +85,10 @@ class Config:
         check_share(self, "gamma", "epsilon", "epsilon_end", "omega", "beta")
         if self.replay < self.num_envs * self.collect:
             raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        if self.noisy and not self.hidden:
+            raise InputError(
+                "hidden is empty, expected a layer or more: the first has no noise to explore by"
+            )
         if self.distributional and not (self.low < self.high and self.atoms > 1):
             raise InputError(
                 f"{self.atoms} atoms from {self.low} to {self.high}, expected two or more, upwards"
