@@ -18,13 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.parts.explore import play, straight
 from agents.parts.replay import Replay, Windows
-from agents.parts.values import ActionValues, of_action
+from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -81,15 +80,6 @@ def td_target(
     """y of the module docstring: Q chooses, the slow Q judges."""
     best = q_next.argmax(-1, keepdim=True)
     return reward + discount * q_next_slow.gather(-1, best)[:, 0]
-
-
-def td_loss(
-    q: Float[Tensor, "B A 1"], action: Int[Tensor, " B"], target: Float[Tensor, " B"]
-) -> tuple[Float[Tensor, ""], Metrics]:
-    """L of the module docstring."""
-    chosen = of_action(q, action)[:, 0]
-    loss = F.mse_loss(chosen, target)
-    return loss, {"loss/td": loss.detach(), "q/chosen": chosen.detach().mean()}
 
 
 class QNetwork(ActionValues):
