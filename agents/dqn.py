@@ -18,13 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.parts.explore import play, straight
 from agents.parts.replay import Replay, Windows
-from agents.parts.values import ActionValues, of_action
+from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -83,15 +82,6 @@ def td_target(
     return reward + discount * q_next_slow.gather(-1, best)[:, 0]
 
 
-def td_loss(
-    q: Float[Tensor, "B A 1"], action: Int[Tensor, " B"], target: Float[Tensor, " B"]
-) -> tuple[Float[Tensor, ""], Metrics]:
-    """L of the module docstring."""
-    chosen = of_action(q, action)[:, 0]
-    loss = F.mse_loss(chosen, target)
-    return loss, {"loss/td": loss.detach(), "q/chosen": chosen.detach().mean()}
-
-
 class QNetwork(ActionValues):
     """Values of all actions: (B, O) -> (B, A, 1)."""
 
@@ -128,7 +118,9 @@ class Learner:
 
     def collect(self, envs: VectorEnv) -> None:
         """Plays `cfg.collect` steps in every environment and remembers them."""
-        self.replay.add(play(envs, self.model.act, self.cfg.collect, self.epsilon, self.generator))
+        begins = envs.begins
+        rollout = play(envs, self.model.act, self.cfg.collect, self.epsilon, self.generator)
+        self.replay.add(rollout, begins)
         self.step += envs.num_envs * self.cfg.collect
 
     def learn(self) -> Metrics:

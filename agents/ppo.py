@@ -109,9 +109,10 @@ class Learner:
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, old log-probability, advantage and value target, each (B, ...)."""
         cfg = self.cfg
+        begins = envs.begins
         rollout = self.model.play(envs, cfg.rollout, self.generator)
         self.step += envs.num_envs * cfg.rollout * distributed.world()
-        reward = self.rewards.scaled(rollout) if cfg.normalise_reward else rollout.reward
+        reward = self.rewards.scaled(rollout, begins) if cfg.normalise_reward else rollout.reward
         obs, action, outputs, advantage, target = self.model.judge(
             rollout, reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )

@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.parts.explore import play, straight
 from agents.parts.gae import gae
-from agents.parts.values import ActionValues, of_action
+from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -74,15 +73,6 @@ def q_lambda(
 ) -> Float[Tensor, "T N"]:
     """G of the module docstring; `best` and `best_next` are max_a Q before and after each action."""
     return best + gae(reward, best, best_next, terminated, truncated, gamma=gamma, lam=lam)
-
-
-def td_loss(
-    q: Float[Tensor, "B A 1"], action: Int[Tensor, " B"], target: Float[Tensor, " B"]
-) -> tuple[Float[Tensor, ""], Metrics]:
-    """L of the module docstring."""
-    chosen = of_action(q, action)[:, 0]
-    loss = F.mse_loss(chosen, target)
-    return loss, {"loss/td": loss.detach(), "q/chosen": chosen.detach().mean()}
 
 
 class QNetwork(ActionValues):

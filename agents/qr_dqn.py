@@ -130,7 +130,9 @@ class Learner:
 
     def collect(self, envs: VectorEnv) -> None:
         """Plays `cfg.collect` steps in every environment and remembers them."""
-        self.replay.add(play(envs, self.model.act, self.cfg.collect, self.epsilon, self.generator))
+        begins = envs.begins
+        rollout = play(envs, self.model.act, self.cfg.collect, self.epsilon, self.generator)
+        self.replay.add(rollout, begins)
         self.step += envs.num_envs * self.cfg.collect
 
     def learn(self) -> Metrics:

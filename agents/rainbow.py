@@ -85,6 +85,10 @@ class Config:
         check_share(self, "gamma", "epsilon", "epsilon_end", "omega", "beta")
         if self.replay < self.num_envs * self.collect:
             raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        if self.noisy and not self.hidden:
+            raise InputError(
+                "hidden is empty, expected a layer or more: the first has no noise to explore by"
+            )
         if self.distributional and not (self.low < self.high and self.atoms > 1):
             raise InputError(
                 f"{self.atoms} atoms from {self.low} to {self.high}, expected two or more, upwards"
@@ -205,7 +209,8 @@ class Learner:
         """Plays `cfg.collect` steps in every environment and remembers them."""
         steps, noises = self.cfg.collect, self.noise(self.cfg.collect, envs.num_envs)
         act = self.model.act if noises is None else partial(self.model.explore, noises=iter(noises))
-        added = self.replay.add(play(envs, act, steps, self.epsilon, self.generator))
+        begins = envs.begins
+        added = self.replay.add(play(envs, act, steps, self.epsilon, self.generator), begins)
         if self.priorities is not None:
             self.priorities.add(added)
         self.step += envs.num_envs * steps

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from agents.parts.heads import SquashedGaussian
 from agents.parts.replay import Experience, Replay, Windows
 from envs import Spaces, Transition, VectorEnv
-from training.config import check_not_negative, check_positive, check_share
+from training.config import check_positive, check_share
 from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
@@ -57,7 +57,6 @@ class Config:
     def __post_init__(self) -> None:
         check_positive(self, "num_envs", "collect", "updates", "batch", "replay", "lr", "temperature")
         check_positive(self, "max_norm", "reward_scale", "hidden", "warm_up")
-        check_not_negative(self, "tau")
         check_share(self, "gamma", "tau")
         if self.replay < self.num_envs * self.collect:
             raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")

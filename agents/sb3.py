@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from agents.parts.heads import SquashedGaussian, head
 from agents.parts.turns import turns
 from envs import Spaces
-from envs.vector import make_one
+from envs.vector import make_one, split
 from training.config import check_not_negative, check_positive
 from training.device import pick
 from training.errors import InputError
@@ -97,6 +97,8 @@ class Policy(nn.Module):
         super().__init__()
         if cfg.hidden is None or cfg.activation is None:
             raise InputError("hidden and activation are not said, expected those of the network")
+        if spaces.start:
+            raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
         self.algo, self.discrete = cfg.algo, not spaces.low
         outputs = spaces.actions * (2 if cfg.algo == "SAC" else 1)  # means and logarithms of deviations
         self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation)
@@ -167,9 +169,15 @@ class Learner:
         from stable_baselines3.common.noise import NormalActionNoise
         from stable_baselines3.common.vec_env import DummyVecEnv
 
+        if (backend := split(cfg.env)[0]) != "gymnasium":
+            raise InputError(
+                f"env is {cfg.env}, expected one of Gymnasium: sb3 does not step those of {backend}"
+            )
         one = make_one(cfg.env)
         self.spaces = Spaces.of(one.observation_space, one.action_space, cfg.env)
         one.close()
+        if self.spaces.masked:
+            raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")
         self.device = pick(cfg.run.device)
         algorithm = getattr(sb3, cfg.algo)
         options = _options(algorithm, cfg)

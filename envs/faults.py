@@ -257,6 +257,10 @@ class FaultyEnv(gym.Wrapper):
 
     def _check_actions(self) -> None:
         kind, space = self._fault.kind, self.action_space
+        if kind in ("replace", "lost") and not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+            raise InputError(
+                f"the actions are {space}, expected Discrete or a Box for a fault of kind {kind}"
+            )
         if kind in ("gain", "offset", "jitter") and not isinstance(space, gym.spaces.Box):
             raise InputError(f"the actions are {space}, expected continuous ones for a fault of kind {kind}")
         if kind == "lost":

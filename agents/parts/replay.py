@@ -10,7 +10,7 @@ it was cut off in. Sums are formed once, when rows come in: rows are drawn far m
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from envs import Transition
@@ -37,10 +37,18 @@ class Windows:
         self.n, self.gamma, self.reward_scale = n, gamma, reward_scale
         self.waiting: Transition | None = None  # the last rows (T, N): their windows are not whole yet
 
-    def whole(self, rollout: Transition) -> Experience:
-        """The experiences that `rollout` (T, N) completes; rows without an action start none."""
+    def whole(self, rollout: Transition, begins: Bool[Tensor, " N"] | None = None) -> Experience:
+        """The experiences that `rollout` (T, N) completes; rows without an action start none.
+
+        `begins` says where its first row is the first of an episode: a restart of the environments cuts
+        episodes off without a row that says so, and no window leads across.
+        """
         if self.waiting is not None:
-            rollout = Transition(*map(torch.cat, zip(self.waiting, rollout, strict=True)))
+            waiting = self.waiting.map(lambda field: field.to(rollout.obs.device))  # from a checkpoint: CPU
+            if begins is not None:
+                last = torch.cat([waiting.truncated[:-1], waiting.truncated[-1:] | begins])
+                waiting = waiting._replace(truncated=last)
+            rollout = Transition(*map(torch.cat, zip(waiting, rollout, strict=True)))
         count = max(0, len(rollout.reward) - (self.n - 1))
         self.waiting = rollout.map(lambda field: field[count:]) if self.n > 1 else None
         return self._sum(rollout, count)
@@ -83,9 +91,12 @@ class Replay:
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    def add(self, rollout: Transition) -> Int[Tensor, " B"]:
-        """Remembers what `rollout` (T, N) completes over the oldest; at most the capacity. Returns where."""
-        new = self.windows.whole(rollout)
+    def add(self, rollout: Transition, begins: Bool[Tensor, " N"] | None = None) -> Int[Tensor, " B"]:
+        """Remembers what `rollout` (T, N) completes over the oldest; at most the capacity. Returns where.
+
+        `begins` is that of the environments before the rollout, as in `Windows.whole`.
+        """
+        new = self.windows.whole(rollout, begins)
         if self.rows is None:
             self._make(new)
         assert self.rows is not None

@@ -9,7 +9,7 @@ The deviation is that of all S up to the end of the rollout that is judged.
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from envs import Transition
@@ -27,8 +27,13 @@ class RewardNorm:
         self.norm = RunningNorm(1).to(device)
         self.sums = torch.zeros((), device=device)  # of each environment, from the first rollout on
 
-    def scaled(self, rollout: Transition) -> Float[Tensor, "T N"]:
-        """The rewards of a rollout (T, N), scaled, and clipped as normalised observations are."""
+    def scaled(self, rollout: Transition, begins: Bool[Tensor, " N"]) -> Float[Tensor, "T N"]:
+        """The rewards of a rollout (T, N), scaled, and clipped as normalised observations are.
+
+        `begins` says where its first row is the first of an episode: a restart of the environments cuts
+        episodes off without a row that says so.
+        """
+        self.sums = torch.where(begins, 0.0, self.sums)
         going = torch.where(rollout.terminated | rollout.truncated, 0.0, self.gamma)
         seen = []
         for reward, goes_on in zip(rollout.reward, going, strict=True):

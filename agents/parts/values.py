@@ -3,10 +3,12 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from agents.parts.dueling import duel
 from envs import Spaces
 from training.errors import InputError
+from training.metrics import Metrics
 from training.networks import Activation, LayerConfig, mlp
 
 
@@ -41,16 +43,26 @@ class ActionValues(nn.Module):
 
 
 def check_discrete(spaces: Spaces) -> None:
-    """Raises InputError for continuous actions, of which none can be the best by looking at each."""
+    """Raises InputError for actions that are not one number of a few, and for some that are forbidden."""
     if not spaces.discrete:
-        raise InputError(
-            "the environment has continuous actions, a value method expects discrete ones: try ppo"
-        )
+        has = "several discrete actions at once" if spaces.choices else "continuous actions"
+        raise InputError(f"the environment has {has}, a value method expects discrete ones: try ppo")
+    if spaces.masked:
+        raise InputError("the environment forbids actions, a value method knows no masks: try ppo")
 
 
 def of_action(numbers: Float[Tensor, "B A K"], action: Int[Tensor, " B"]) -> Float[Tensor, "B K"]:
     """The K numbers about the action of each row."""
     return numbers.gather(1, action[:, None, None].expand(-1, 1, numbers.shape[-1]))[:, 0]
+
+
+def td_loss(
+    q: Float[Tensor, "B A 1"], action: Int[Tensor, " B"], target: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """L = mean (Q(s, a) − y)², y being the target."""
+    chosen = of_action(q, action)[:, 0]
+    loss = F.mse_loss(chosen, target)
+    return loss, {"loss/td": loss.detach(), "q/chosen": chosen.detach().mean()}
 
 
 def greedy(value: Float[Tensor, "N A"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:

@@ -93,11 +93,12 @@ def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor:
     print(
         f"{agent.kind} on {agent.cfg.env}, seed {told.seed}; fault: {told.fault}, from step {told.onset} on"
     )
-    getattr(agent.policy.act, "begin", lambda: None)()
+    act = agent.policy.act  # taken once: what remembers an episode is made anew each time
+    getattr(act, "begin", lambda: None)()
     obs, _ = env.reset(seed=told.seed)
     total, alarmed = 0.0, False
     for step in range(told.steps):
-        action = spaces.to_env(agent.policy.act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
+        action = spaces.to_env(act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
         obs, reward, terminated, truncated, info = env.step(int(action) if spaces.discrete else action)
         total += float(reward)
         verdict: Verdict = info["monitor"]

@@ -195,6 +195,7 @@ def test_the_weights_of_the_prioritised_replay_grow_whole_over_the_run() -> None
         ({"low": float("nan")}, "51 atoms from nan"),
         ({"omega": 2.0}, "omega is 2.0"),
         ({"replay": 5}, "replay is 5"),
+        ({"hidden": ()}, "hidden is empty"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:

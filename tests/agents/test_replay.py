@@ -159,3 +159,12 @@ def test_a_million_transitions_of_cartpole_take_less_than_60_mb() -> None:
 def test_a_replay_beyond_memory_is_refused() -> None:
     with pytest.raises(InputError, match="replay is 10000000000000, expected what memory holds"):
         Replay(10**13, Windows(1, 0.9)).add(rows(0, 3))
+
+
+def test_no_window_leads_across_a_restart_of_the_environments() -> None:
+    windows = Windows(3, gamma=0.5)
+    windows.whole(rows(1, 3), torch.tensor([True]))
+    found = windows.whole(rows(11, 3), torch.tensor([True]))
+    assert found.reward.tolist() == [2 + 0.5 * 3, 3.0, 11 + 0.5 * 12 + 0.25 * 13]
+    assert found.discount.tolist() == [0.25, 0.5, 0.125]  # values go on from the state that was cut off
+    assert found.next_obs[:, 0].tolist() == [4.0, 4.0, 14.0]

@@ -10,6 +10,7 @@ import stable_baselines3
 import torch
 from torch import nn
 
+import tests.probes  # noqa: F401  (registers its environments)
 from agents import registry, sb3, sb3_zip
 from agents.parts.turns import turns
 from envs import Spaces
@@ -163,11 +164,20 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
         ({"algo": "SAC"}, "SAC refuses"),
         ({"noise": 0.1}, "PPO draws from its policy"),
         ({"num_envs": 0}, "num_envs is 0"),
+        ({"env": "tensor/CartPole-v1"}, "sb3 does not step those of tensor"),
+        ({"env": "envpool/CartPole-v1"}, "sb3 does not step those of envpool"),
+        ({"env": "probe/masked-v0"}, "sb3 knows no masks"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         sb3.Learner(sb3.Config(**setting))
+
+
+def test_actions_that_do_not_begin_at_zero_are_refused() -> None:
+    cfg = sb3.Config(hidden=(8,), activation="tanh")
+    with pytest.raises(InputError, match="the first action of CartPole-v1 is 1, sb3 expects 0"):
+        sb3.Policy(cfg, Spaces(4, discrete=2, start=1))
 
 
 def test_turns_hand_over_what_was_pushed_and_raise_what_was_raised() -> None:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+import tests.probes  # noqa: F401  (registers its environments)
 from envs.dynamics import Dynamics
 from envs.faults import Fault, FaultyEnv
 from envs.recording import record
@@ -103,6 +104,12 @@ def test_force_scales_the_acceleration_and_is_whole_again_after_reset() -> None:
 def test_faults_that_do_not_fit_are_refused(fault: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FaultyEnv(make_one(ENV), Fault(**fault))
+
+
+@pytest.mark.parametrize("kind", ["lost", "replace"])
+def test_faults_of_several_discrete_actions_at_once_are_refused(kind: str) -> None:
+    with pytest.raises(InputError, match="expected Discrete or a Box"):
+        FaultyEnv(make_one("probe/pair-v0"), Fault(kind=kind))  # type: ignore[arg-type]
 
 
 def test_force_needs_an_environment_with_a_force() -> None:
