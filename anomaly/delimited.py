@@ -18,8 +18,8 @@ BYTES = 4 << 20  # of text parsed at once; no line may be longer
 SEPARATORS = ",;\t|"
 
 
-def header(path: Path) -> tuple[tuple[str, ...], str, bool]:
-    """The columns, the separator, and whether the first line is a row already."""
+def header(path: Path) -> tuple[tuple[str, ...], str, int]:
+    """The columns, the separator, and how many lines come before the rows: 0 without a header."""
     must_be_file(path)
     try:
         with _open(path) as file:
@@ -32,7 +32,8 @@ def header(path: Path) -> tuple[tuple[str, ...], str, bool]:
         outside = re.sub(r'"[^"]*"', "", first)
         separator = max(SEPARATORS, key=outside.count)
         plain_csv.field_size_limit(BYTES)
-        cells = next(row for row in plain_csv.reader(lines, delimiter=separator) if any(row))
+        rows = plain_csv.reader(lines, delimiter=separator)
+        cells = next(row for row in rows if any(map(str.strip, row)))
     except UnicodeDecodeError:
         raise InputError(_undecoded(path)) from None
     except (OSError, EOFError, plain_csv.Error) as error:
@@ -43,30 +44,27 @@ def header(path: Path) -> tuple[tuple[str, ...], str, bool]:
     headless = all(map(_is_number, filter(str.strip, cells))) and cells != counted
     names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
     _must_differ(names, path)
-    return names, separator, headless
+    return names, separator, 0 if headless else rows.line_num
 
 
 def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
     """The rows of a file in pieces, all cells text; `wanted` are the columns, by default all."""
     from pyarrow import csv
 
-    names, separator, headless = header(path)
+    names, separator, before = header(path)
     chosen = chosen_columns(names, wanted, path)
     convert = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=chosen
     )
-    options = csv.ReadOptions(
-        use_threads=False, block_size=BYTES, column_names=names, skip_rows=0 if headless else 1
-    )
+    options = csv.ReadOptions(use_threads=False, block_size=BYTES, column_names=names, skip_rows=before)
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    first = 1 if headless else 2  # the number that Arrow gives row 0
     try:
         with _Watched(path) as file, csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
                 yield _with_points(table) if separator == ";" else table
     except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise InputError(_told(path, str(error), first)) from None
+        raise InputError(_told(path, str(error), before + 1)) from None
 
 
 def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path: Path) -> list[str]:
@@ -102,7 +100,7 @@ def _with_points(table: pa.Table) -> pa.Table:
 
 
 def _told(path: Path, error: str, first: int) -> str:
-    """What Arrow or the system said of a CSV file, in our words."""
+    """What Arrow or the system said of a CSV file, in our words; row 0 is number `first` to Arrow."""
     if "invalid UTF8" in error:
         return _undecoded(path)
     if ragged := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):

@@ -106,6 +106,8 @@ class Detector:
         Raises:
             InputError: when there is no model in the run, or the table has other columns.
         """
+        if alpha is not None:
+            check_rate(alpha)
         trained = registry.load(run / "model")
         table.expect(trained.columns, f"{run}")
         if trained.fingerprint == table.fingerprint():
@@ -120,7 +122,7 @@ class Detector:
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
-        some = table.x[rows][:REFERENCES]
+        some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
         found = Detector(
             trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
         )
@@ -145,6 +147,8 @@ class Detector:
         self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
     ) -> tuple[Float[np.ndarray, "B F"], np.ndarray]:
         """The features of rows, and which inputs are novel; `source` and `first` row are for messages."""
+        if not isinstance(rows, pa.Table) and hasattr(rows, "columns"):  # as an array its names would be lost
+            raise InputError(f"rows are a {type(rows).__name__}, expected an array or an Arrow table")
         table = rows if isinstance(rows, pa.Table) else of_array(np.asarray(rows), self.columns)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):

@@ -44,13 +44,14 @@ def alarms(
     names: list[str],
     calibrated: int,
     alpha: float,
+    lines: int,
 ) -> list[Alarms]:
-    """One line for each group that has rows; the intervals hold for all lines together at LEVEL.
+    """One line for each group that has rows; the intervals of as many `lines` hold together at LEVEL.
 
     They are beta-binomial (`calibration.realised_range`): the same calibration rows served all.
     """
     found = []
-    level = 1 - (1 - LEVEL) / max(1, len(names))
+    level = 1 - (1 - LEVEL) / lines
     for i, name in enumerate(names):
         here = group == i
         if not here.any():

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from anomaly.baselines import PCA, Forest
@@ -145,7 +145,7 @@ def fit_model(
     return learner.model
 
 
-def score_rows(model: Scores, x: Float[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
+def score_rows(model: Scores, x: Num[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:
     """The model's scores in float64, computed in blocks."""
     rows = torch.from_numpy(np.ascontiguousarray(x))
     with evaluating(model) if isinstance(model, HasModes) else nullcontext():

@@ -18,12 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly.delimited import chosen_columns, header, must_be_file, tables
-from training.arrays import npy, npz
 from training.errors import InputError
 
 BLOCK = 8_192  # rows of a block
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-KEYS = ("x", "X", "x_train")
 
 
 def columns_of(source: str) -> tuple[str, ...]:
@@ -149,23 +147,8 @@ def _arrow(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
 
 def _array(source: str, wanted: tuple[str, ...] | None) -> pa.Table:
     """An array file, or any other source that generative models know."""
-    path = Path(source)
-    x: np.ndarray | None = None
-    if path.is_file() and path.suffix == ".npy":
-        x = npy(path)
-    elif path.is_file() and path.suffix == ".npz":
-        with npz(path, "arrays") as arrays:
-            x = next((arrays[key] for key in KEYS if key in arrays and "length" not in arrays), None)
-    if x is None:
-        from generative import data
+    from generative import data
 
-        table = data.load(source)
-        x, names = table.x, table.columns
-    elif x.dtype.kind not in "fiub" or x.ndim < 2 or x.size == 0:
-        raise InputError(
-            f"{source} has the shape {x.shape} of {x.dtype}, expected rows and columns of numbers"
-        )
-    else:
-        x = x.reshape(len(x), -1)
-        names = tuple(f"x{i}" for i in range(x.shape[1]))
-    return of_array(x, names).select(chosen_columns(names, wanted, path))
+    table = data.load(source, missing=True)
+    chosen = chosen_columns(table.columns, wanted, Path(source))
+    return of_array(table.x, table.columns).select(chosen)

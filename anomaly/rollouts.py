@@ -102,11 +102,11 @@ def time_matched_auroc(
         both = ~np.isnan(row) & ~np.isnan(clean)
         pairs[i] = both.sum(axis=1)
         wins[i] = ((row > clean) & both).sum(axis=1) + 0.5 * ((row == clean) & both).sum(axis=1)
+    if not pairs.any():
+        return AUROC(np.nan, np.nan, np.nan)
     rng = numpy_generator(seed, "auroc")
     weights = [rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAPS).astype(float) for n in pairs.shape]
     won, met = (np.einsum("bi,ij,bj->b", weights[0], table, weights[1]) for table in (wins, pairs))
-    if not pairs.any():
-        return AUROC(np.nan, np.nan, np.nan)
     low, high = np.quantile(won[met > 0] / met[met > 0], [0.025, 0.975])
     return AUROC(float(wins.sum() / pairs.sum()), float(low), float(high))
 

@@ -125,7 +125,8 @@ def main() -> None:
             f"{name} over knn: mean {gain[:, 0].mean():+.2f} AUROC, {gain[:, 1].mean():+.2f} AP; median"
             f" {np.median(gain[:, 0]):+.2f} AUROC, {np.median(gain[:, 1]):+.2f} AP"
         )
-    _print_alarms(alarms)
+    if alarms:
+        _print_alarms(alarms)
 
 
 def _print_alarms(alarms: list[tuple]) -> None:

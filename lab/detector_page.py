@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from anomaly.calibration import threshold
 from anomaly.detector import Detector
 from anomaly.measures import Alarms
 from lab.figures import FAULTS, NORMAL, QUIET, draw
@@ -68,10 +69,12 @@ def _scored(page: Page, detector: Detector, scored: dict[str, Any]) -> None:
         f"{scored['source']}: {scored['rows']:,} rows, {scored['anomalies']:,} flagged at {rule}.",
     )
 
+    limit = scored["limit"]  # of the p-value, by this rule: the detector's own alpha may be another
+
     def paint(axes: Axes) -> None:
         axes.stairs(counts, edges, fill=True, color=QUIET)
-        if detector.flags:
-            axes.axvline(detector.threshold, color=FAULTS[0], lw=1.4)
+        if limit * (len(detector.calibration) + 1) >= 1 - 1e-9:
+            axes.axvline(threshold(detector.calibration, limit), color=FAULTS[0], lw=1.4)
         axes.set(xlabel="score", ylabel="rows", yscale="log")
 
     page.figure(

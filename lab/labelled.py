@@ -46,6 +46,11 @@ def main(words_told: list[str]) -> None:
         raise InputError(
             f"alpha is {detector.alpha:g} with {n} calibration rows, expected {needed(detector.alpha)}"
         )
+    if told.label_column in detector.columns:
+        raise InputError(
+            f"{told.run} looks at the column {told.label_column!r}, expected a label that it never saw:"
+            f" `lab fit --label-column {told.label_column}`"
+        )
     score, anomaly, group = _scored(detector, told)
     auroc, precision = ranking(score, anomaly)
     flagged = detector.verdict(detector.p_of(score)).astype(bool)
@@ -54,9 +59,10 @@ def main(words_told: list[str]) -> None:
         raise InputError(f"the column {told.by!r} has {len(names)} values, expected at most {GROUPS} groups")
     code = {name: i for i, name in enumerate(names)}
     n, everyone = len(detector.calibration), np.zeros(len(score), int)
-    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha)
+    count = 1 + len(names)
+    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha, count)
     if told.by is not None:
-        lines += alarms(flagged, anomaly, np.array([code[g] for g in group]), names, n, detector.alpha)
+        lines += alarms(flagged, anomaly, np.array([code[g] for g in group]), names, n, detector.alpha, count)
     found = {"source": told.data, "alpha": detector.alpha, "auroc": auroc, "average_precision": precision}
     with writing(told.run / "evaluation.json") as file:
         file.write(json.dumps(found | {"by": told.by, "alarms": [asdict(line) for line in lines]}).encode())

@@ -46,8 +46,13 @@ def main(words: list[str]) -> None:
     told: Report = parse(Report, words, "lab report", "Draws how runs went, on one page.")
     if not told.runs:
         raise InputError("lab report needs the folder of a run, expected one or more")
-    if len(told.runs) == 1 and read_config(told.runs[0])["kind"] == "detector":
-        out = told.out or told.runs[0] / "report.html"
+    kind, out = read_config(told.runs[0])["kind"], told.out or told.runs[0] / "report.html"
+    if kind == "monitor" and told.out is None and out.exists():  # `lab monitor` wrote a page that tells more
+        if len(told.runs) > 1:
+            raise InputError(f"{out} is the monitor's own page, expected --out and another file")
+        print(out)
+        return
+    if len(told.runs) == 1 and kind == "detector":
         detector_page(told.runs[0], out)
         print(out)
         return
@@ -71,7 +76,6 @@ def main(words: list[str]) -> None:
             page.grid([curves(lines, name) for name, lines in metrics.items()])
     page.section("What was asked for")
     page.table(["setting", *configs], _settings(configs))
-    out = told.out or told.runs[0] / "report.html"
     page.save(out)
     print(out)
 

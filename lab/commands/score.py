@@ -92,17 +92,21 @@ def _verdict(told: Score, detector: Detector, found: Scored) -> str:
             f"no flags: an alpha of {detector.alpha:g} needs {needed(detector.alpha)} calibration rows,"
             f" there are {len(detector.calibration)}"
         )
-    return f"{found.anomalies} anomalies at a false-alarm rate of {detector.alpha:.3g}"
+    promised = "; nothing is promised, as the fitted rows may hold anomalies"
+    unsure = promised if detector.about.get("contaminated") else ""
+    return f"{found.anomalies} anomalies at a false-alarm rate of {detector.alpha:.3g}{unsure}"
 
 
 def _remember(told: Score, detector: Detector, found: Scored) -> None:
     """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
-    top = []
-    for row, score, p in found.top:
-        first, block = next(blocks(told.data, detector.columns, row))
-        x, novel = detector.features(block.slice(row - first, 1), told.data, row)
-        why = [asdict(reason) for reason in reasons(detector, x[0], novel[0], QUICK)[:REASONS]]
-        top.append({"row": row, "score": score, "p_value": p, "reasons": why})
+    rows = sorted(row for row, _, _ in found.top)
+    why = {}
+    for first, block in blocks(told.data, detector.columns, rows[0], rows[-1] + 1):
+        for row in rows:
+            if first <= row < first + len(block):
+                x, novel = detector.features(block.slice(row - first, 1), told.data, row)
+                why[row] = [asdict(reason) for reason in reasons(detector, x[0], novel[0], QUICK)[:REASONS]]
+    top = [{"row": row, "score": score, "p_value": p, "reasons": why[row]} for row, score, p in found.top]
     told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found), "top": top}
     with writing(told.detector / "scored.json") as file:
         file.write(json.dumps(told_of).encode())

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomaly.calibration import check_alpha, p_values, realised_range, smallest_alpha, threshold
+from anomaly.measures import LEVEL, alarms
 from training.errors import InputError
 
 
@@ -65,3 +66,10 @@ def test_a_rate_that_needs_more_rows_says_how_many(alpha: float, n: int, needed:
 def test_rates_that_are_none_are_refused(alpha: float) -> None:
     with pytest.raises(InputError, match="expected a rate between 0 and 1"):
         check_alpha(alpha, 100)
+
+
+def test_intervals_of_groups_hold_for_all_lines_together() -> None:
+    none, group = np.zeros(400, bool), np.repeat([0, 1], 200)
+    found = alarms(none, none, group, ["a", "b"], 99, 0.05, lines=3)
+    low, high = realised_range(99, 0.05, 200, 1 - (1 - LEVEL) / 3)
+    assert [(line.group, line.low, line.high) for line in found] == [("a", low, high), ("b", low, high)]

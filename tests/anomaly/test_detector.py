@@ -193,6 +193,24 @@ def test_a_trained_run_is_calibrated_on_all_rows_of_another_table(tmp_path: Path
     assert len(Detector.of_run(tmp_path, table(80, seed=4)).calibration) == 80
 
 
+def test_pictures_of_bytes_calibrate_a_run_and_are_scored_as_they_calibrated(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (100, 4), dtype=np.uint8)
+    pictures = Table(x, tuple(f"x{i}" for i in range(4)), "made up", shape=(1, 2, 2))
+    trained(tmp_path, pictures)
+    detector = Detector.of_run(tmp_path, replace(pictures, x=x[::-1].copy()))
+    assert detector.references.dtype == np.float64
+    np.testing.assert_array_equal(np.sort(detector.decision_function(x)), detector.calibration)
+
+
+def test_frames_whose_names_would_be_lost_are_refused() -> None:
+    class DataFrame(np.ndarray):
+        columns = ("b", "a")
+
+    detector = Detector.fit(table(100), "pca")
+    with pytest.raises(InputError, match="rows are a DataFrame"):
+        detector.decision_function(np.zeros((1, 3)).view(DataFrame))
+
+
 def test_tiny_and_far_columns_are_seen_as_well_as_any() -> None:
     rng = np.random.default_rng(0)
     x = np.stack(

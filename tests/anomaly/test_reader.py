@@ -15,6 +15,7 @@ from anomaly import delimited, reader
 from anomaly.cells import Place, instants, numbers, words
 from anomaly.reader import blocks, columns_of, read
 from anomaly.schema import Survey
+from generative.data import load
 from training.errors import InputError
 
 
@@ -31,6 +32,7 @@ def written(tmp_path: Path, content: bytes, name: str = "t.csv") -> str:
         (b'"a";"b"\n1;x\n\n2;"y"', "t.csv"),
         (b"a\tb\n1\tx\n2\ty\n", "t.tsv"),
         (gzip.compress(b"a,b\n1,x\n2,y\n"), "t.csv.gz"),
+        (b"\n \r\n\na,b\n1,x\n2,y\n", "t.csv"),
     ],
 )
 def test_csv_in_its_dialects_reads_the_same(tmp_path: Path, content: bytes, name: str) -> None:
@@ -40,6 +42,22 @@ def test_csv_in_its_dialects_reads_the_same(tmp_path: Path, content: bytes, name
 def test_quoted_cells_keep_separators_quotes_and_line_breaks(tmp_path: Path) -> None:
     found = read(written(tmp_path, b'a,b\n"1,2","say ""yes""\nor no"\n'))
     assert found.to_pydict() == {"a": ["1,2"], "b": ['say "yes"\nor no']}
+
+
+def test_a_header_may_have_line_breaks(tmp_path: Path) -> None:
+    source = written(tmp_path, b'"a\nunit",b\n1,x\n2\n')
+    assert columns_of(source) == ("a\nunit", "b")
+    with pytest.raises(InputError, match="row 1 has 1 cells"):
+        read(source)
+
+
+def test_pictures_have_the_columns_that_models_of_them_know(tmp_path: Path) -> None:
+    x = np.arange(2 * 5 * 5 * 3, dtype=np.uint8).reshape(2, 5, 5, 3)
+    np.save(tmp_path / "t.npy", x)
+    found = read(str(tmp_path / "t.npy"))
+    np.testing.assert_array_equal(
+        np.stack([found[name] for name in found.column_names], 1), load(str(tmp_path / "t.npy")).x
+    )
 
 
 def test_a_first_line_of_numbers_is_a_row(tmp_path: Path) -> None:

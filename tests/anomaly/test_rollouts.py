@@ -117,3 +117,8 @@ def test_too_few_episodes_and_other_environments_are_refused(detector: RolloutDe
     pendulum = record(lambda obs: torch.zeros(len(obs), 1), "Pendulum-v1", range(2), max_steps=5)
     with pytest.raises(InputError, match="the detector expects"):
         detector.score(pendulum)
+
+
+def test_without_a_faulty_episode_the_auroc_is_unknown() -> None:
+    found = time_matched_auroc(np.zeros((0, 5)), np.zeros((3, 5)))
+    assert np.isnan([found.value, found.low, found.high]).all()

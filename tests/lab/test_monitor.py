@@ -37,6 +37,19 @@ def test_the_page_begins_with_the_null_check(place: Path) -> None:
     assert json.loads((place / "agent/monitor/config.json").read_text())["kind"] == "monitor"
 
 
+def test_a_report_leaves_the_page_of_the_monitor_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    page = Path("agent/monitor/report.html")
+    before = page.read_bytes()
+    run("report agent/monitor", monkeypatch)
+    assert capsys.readouterr().out == f"{page}\n"
+    with pytest.raises(SystemExit):
+        run("report agent/monitor agent", monkeypatch)
+    assert page.read_bytes() == before
+
+
 def test_a_log_is_enough(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.chdir(place)
     run("monitor --log agent/rollouts/greedy-0.npz --updates 100 --dir logged", monkeypatch)
