@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,9 +32,9 @@ def header(path: Path) -> tuple[tuple[str, ...], str, int]:
             raise InputError(f"{path} is empty, expected a header and rows")
         outside = re.sub(r'"[^"]*"', "", first)
         separator = max(SEPARATORS, key=outside.count)
-        plain_csv.field_size_limit(BYTES)
-        rows = plain_csv.reader(lines, delimiter=separator)
-        cells = next(row for row in rows if any(map(str.strip, row)))
+        with _long_fields():
+            rows = plain_csv.reader(lines, delimiter=separator)
+            cells = next(row for row in rows if any(map(str.strip, row)))
     except UnicodeDecodeError:
         raise InputError(_undecoded(path)) from None
     except (OSError, EOFError, plain_csv.Error) as error:
@@ -45,6 +46,16 @@ def header(path: Path) -> tuple[tuple[str, ...], str, int]:
     names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
     _must_differ(names, path)
     return names, separator, 0 if headless else rows.line_num
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lets the csv module read long fields here: it has one limit for the whole process."""
+    before = plain_csv.field_size_limit(BYTES)
+    try:
+        yield
+    finally:
+        plain_csv.field_size_limit(before)
 
 
 def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:

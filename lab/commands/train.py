@@ -8,7 +8,6 @@ import agents.registry
 import generative.registry
 from envs.vector import split
 from lab.arguments import parse, peek
-from lab.commands import compare
 from lab.learning import finish, go_on, learn
 from lab.many import learn_seeds
 from training import distributed
@@ -64,6 +63,8 @@ def _main(words: list[str]) -> None:
     if told.seeds > 1:
         learn_seeds(kind, cfg, path, told.seeds)
         if hasattr(cfg, "env"):
+            from lab.commands import compare  # brings Matplotlib, which a single run does without
+
             compare.main([str(path)])
         return
     if distributed.restarted() and (path / "config.json").exists():

@@ -212,7 +212,7 @@ BAD_CALLS = {
     "evaluate": "run",
     "evaluate nowhere": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
-    "evaluate detector": "expected",
+    "evaluate detector": "labelled rows",
     "evaluate model --record": "expected no --sample and no --record",
     "evaluate model --samples 0": "samples is 0, expected 1 or more",
     "generate": "run",

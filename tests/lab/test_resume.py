@@ -49,7 +49,7 @@ CASES = {
     "reinforce": ("--env CartPole-v1 --steps 8000 --rollout 8", (20,)),
     "sac": ("--env Pendulum-v1 --steps 1200 --warm-up 400 --batch 64", (3, 50)),
     "dqn": (  # before learning starts; in the middle; after the replay has wrapped around
-        "--env CartPole-v1 --steps 5000 --replay 1000 --warm-up 1000 --evaluate-every 2000",
+        "--env CartPole-v1 --steps 10000 --replay 1000 --collect 16 --warm-up 1000 --evaluate-every 4000",
         (2, 12, 33),
     ),
     "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
