@@ -142,7 +142,9 @@ class RecurrentActorCritic(nn.Module):
         self, obs: Float[Tensor, "T N O"], begins: Bool[Tensor, "T N"], memory: Memory
     ) -> tuple[Float[Tensor, "T N A"], Float[Tensor, "T N"], Memory]:
         """Outputs, values and the memory afterwards; memories are emptied before rows that begin episodes."""
-        cuts = [0, *(begins[1:].any(1).nonzero()[:, 0] + 1).tolist(), len(obs)]
+        cuts = [0, len(obs)]
+        if len(obs) > 1:  # a step of play need not wait for the device
+            cuts[1:1] = (begins[1:].any(1).nonzero()[:, 0] + 1).tolist()
         remembered = []
         for start, end in pairwise(cuts):  # no episode begins within a piece
             piece = tuple(field[None] for field in memory.emptied(begins[start]))
