@@ -25,7 +25,7 @@ from anomaly.detector import fit_model, score_rows
 from generative import data, registry, vae
 from generative.judge import judge_of
 from generative.parts.rows import Form
-from generative.quality import quality, test_rows
+from generative.quality import quality, test_rows, unseen_rows
 from training.errors import InputError
 from training.optim import OptimConfig
 from training.run import RunConfig
@@ -53,7 +53,7 @@ def explain(kind: str, table: data.Table, seed: int) -> tuple[float, float, floa
 
 def sampled(kind: str, table: data.Table, seed: int) -> tuple[float, float, float, float, float]:
     """Coverage, Fréchet distance, the floor's, least share of a label, CPU seconds; of the last model."""
-    fit, _, test = registry.parts(table, seed)
+    fit, select, test = registry.parts(table, seed)
     cfg = registry.preset(kind, table.source)
     cfg = replace(cfg, run=replace(cfg.run, seed=seed, device="cpu"))
     start = time.process_time()
@@ -65,7 +65,7 @@ def sampled(kind: str, table: data.Table, seed: int) -> tuple[float, float, floa
     learner.model.eval()
     with torch.no_grad():
         drawn = learner.model.sample(len(x), 0, y if learner.model.classes else None)
-        found = quality(drawn, torch.from_numpy(table.x[fit]), x, judge_of(table, fit))
+        found = quality(drawn, unseen_rows(table, select, test), x, judge_of(table, fit))
     least = min(found.classes, default=float("nan"))
     return found.samples["coverage"], found.samples["frechet"], found.floor["frechet"], least, seconds
 

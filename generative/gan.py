@@ -33,7 +33,7 @@ from generative.parts.rows import Form, Kept, Order, Scale
 from training.average import Average
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.distributed import mine
+from training.distributed import first, mine
 from training.errors import InputError
 from training.metrics import Metrics
 from training.optim import Adam, cosine
@@ -103,8 +103,8 @@ def generator_loss(false: Float[Tensor, " B"], kind: Loss) -> tuple[Float[Tensor
 
 
 def slope(logit: Float[Tensor, " B"], x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-    """∇D at each row of x, itself differentiable, in float32."""
-    return torch.autograd.grad(logit.float().sum(), x, create_graph=True)[0].float()
+    """∇D at each row of x, itself differentiable."""
+    return torch.autograd.grad(logit.sum(), x, create_graph=True)[0]
 
 
 def r1_loss(gradient: Float[Tensor, "B D"], *, gamma: float) -> tuple[Float[Tensor, ""], Metrics]:
@@ -224,19 +224,20 @@ class Learner:
         for n in range(self.cfg.critic_steps):
             index = self.order.draw(len(self.x), self.cfg.batch)
             z = torch.randn(len(index), self.cfg.latent, generator=self.random, device=self.device)
-            index, z = mine(index), mine(z)
-            x, y = self.x[index], None if self.y is None else self.y[index]
-            samples = self.model.generator(z, y)
+            y = None if self.y is None else self.y[index]
+            samples = mine(self.model.generator(z, y))  # batch normalisation sees the rows of all processes
+            x, y = self.x[mine(index)], None if y is None else mine(y)
             due = (self.step * self.cfg.critic_steps + n) % self.cfg.r1_every == 0
-            metrics |= self.criticise(x, samples.detach(), y, due)
+            metrics |= self.criticise(x, samples.detach(), y, due, self._share(len(index)))
         metrics |= self.improve(samples, y)
         self.average.update(self.model.generator)
         return metrics
 
     def _criticise(
-        self, x: Float[Tensor, "B D"], samples: Float[Tensor, "B D"], y: Int[Tensor, " B"] | None, due: bool
-    ) -> Metrics:
-        """One step of the critic; `due` says whether R1 is."""
+        self, x: Float[Tensor, "B D"], samples: Float[Tensor, "B D"], y: Int[Tensor, " B"] | None, due: bool,
+        share: Float[Tensor, "B 1"] | None,
+    ) -> Metrics:  # fmt: skip
+        """One step of the critic; `due` says whether R1 is, `share` how far x̃ is on the way from g to x."""
         cfg, critic = self.cfg, self.model.critic
         penalise = cfg.loss == "nonsaturating" and due and cfg.r1 > 0
         x = x.requires_grad_(penalise)
@@ -245,13 +246,18 @@ class Learner:
         if penalise:
             extra, more = r1_loss(slope(true, x), gamma=cfg.r1 * cfg.r1_every)
             loss, metrics = loss + extra, metrics | more
-        if cfg.loss == "wasserstein":
-            share = torch.rand(len(x), 1, generator=self.random, device=self.device)
+        if share is not None:
             between = torch.lerp(samples, x, share).requires_grad_()
             extra, more = lipschitz_loss(slope(critic(between, y), between), weight=cfg.penalty)
             loss, metrics = loss + extra, metrics | more
         metrics["grad/critic_norm"] = self.critic_optimizer.descend(loss, MAX_NORM)
         return metrics
+
+    def _share(self, count: int) -> Float[Tensor, "B 1"] | None:
+        """This process's part of `count` numbers in 0 .. 1; None for a loss that needs none."""
+        if self.cfg.loss != "wasserstein":
+            return None
+        return mine(torch.rand(count, 1, generator=self.random, device=self.device))
 
     def _improve(self, samples: Float[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> Metrics:
         """One step of the generator that made these samples."""
@@ -261,7 +267,7 @@ class Learner:
 
     def guard(self) -> Metrics:
         """Remembers the average that covers most; goes back to it when more than half of that is lost."""
-        covered = self.model.measure(*self.watched)[0]
+        covered = first([self.model.measure(*self.watched)[0]])[0]
         if covered >= self.coverage:
             self.coverage = covered
             self.best = {name: value.clone() for name, value in self.model.smooth.state_dict().items()}

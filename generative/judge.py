@@ -1,7 +1,7 @@
 """A small classifier whose features judge samples, where no pretrained network can be assumed.
 
 It learns the labels of the rows that the model learned from, is frozen, and is known by the SHA-256 sum of
-its weights. Rows without labels are judged by their own columns, scaled.
+its weights. Rows without labels, or with one alone, are judged by their own columns, scaled.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ class Judge(nn.Module):
         self.register_buffer("form", form.pack())
         self.register_buffer("unit", torch.ones(()))  # the size of features, so that 1 is usual
         self.scale = Scale(form.columns)
-        self.classes, self.shape = form.classes, form.shape
+        self.classes, self.shape = form.classes if form.classes > 1 else 0, form.shape
         self.body: nn.Module | None = None
-        if form.classes:
+        if self.classes:
             plan = Plan("conv" if len(form.shape) == 3 else "dense", (128,), 32, "relu")
             self.body = encoder(plan, form, FEATURES)
-            self.head = nn.Linear(FEATURES, form.classes)
+            self.head = nn.Linear(FEATURES, self.classes)
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,9 @@ def _idx(path: Path, magic: int) -> np.ndarray:
                 raise InputError(f"{path} begins with {found:08x}, expected {magic:08x}: bytes, {axes} axes")
             size = int(np.prod([int(n) for n in shape], dtype=object))
             body = file.read(size + 1)  # no more than the head tells, however far the archive would grow
-    except (OSError, EOFError, struct.error, MemoryError, OverflowError) as error:
+    except (OSError, EOFError, zlib.error, struct.error, MemoryError, OverflowError) as error:
         raise InputError(f"{path} cannot be read as an IDX file: {error}") from None
     if len(body) != size:
-        raise InputError(f"{path} has {len(body):,} or more bytes of data, expected {size:,}")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+        found = f"{len(body):,}" if len(body) < size else f"more than {size:,}"
+        raise InputError(f"{path} has {found} bytes of data, expected {size:,}")
+    return np.frombuffer(body, np.uint8).reshape(shape).copy()  # a buffer cannot be written to

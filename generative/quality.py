@@ -5,8 +5,8 @@
     precision, recall, density, coverage                               (generative/parts/manifold.py)
     told      accuracy of telling samples from rows, 1/2 if one cannot (Lopez-Paz and Oquab, arXiv:1610.06545)
 
-on features of a judge (generative/judge.py). The floor compares rows that the model learned from with the
-test rows, in the same numbers.
+on features of a judge (generative/judge.py). The floor compares rows that neither the model nor the judge
+learned from with the test rows, in the same numbers.
 """
 
 import math
@@ -30,7 +30,7 @@ LEAST = 20  # test rows for the numbers to say anything
 
 @dataclass(frozen=True)
 class Quality:
-    """Numbers of samples and of rows the model learned from, by name, and how many rows were compared."""
+    """Numbers of samples and of rows nobody learned from, by name, and how many rows were compared."""
 
     samples: Mapping[str, float]
     floor: Mapping[str, float]
@@ -52,23 +52,31 @@ def test_rows(table: Table, test: Int[np.ndarray, " rows"]) -> tuple[Tensor, Ten
     return torch.from_numpy(x), None if y is None else torch.from_numpy(y)
 
 
+def unseen_rows(table: Table, select: Int[np.ndarray, " a"], test: Int[np.ndarray, " b"]) -> Tensor:
+    """The rows of the floor: those that select, and those to test when the data has test rows of its own."""
+    rows = select if table.test is None else np.concatenate([select, test])
+    return torch.from_numpy(table.x[rows])
+
+
 def quality(
-    samples: Num[Tensor, "M D"], train: Num[Tensor, "N D"], test: Num[Tensor, "T D"], judge: Judge
+    samples: Num[Tensor, "M D"], unseen: Num[Tensor, "N D"], test: Num[Tensor, "T D"], judge: Judge
 ) -> Quality:
-    """Samples, and as many rows the model learned from, compared with test rows.
+    """Samples, and as many rows from `unseen_rows`, compared with test rows.
 
     Raises:
-        InputError: when there are fewer than 20 test rows.
+        InputError: when there are fewer than 20 of any.
     """
-    count = min(COUNT, len(test), len(train), len(samples))
+    count = min(COUNT, len(test), len(unseen), len(samples))
     if count < LEAST:
-        raise InputError(f"there are {count} test rows or samples, expected {LEAST} or more to judge by")
+        raise InputError(
+            f"there are {count} test rows, unseen rows or samples, expected {LEAST} or more to judge by"
+        )
     rng = numpy_generator(0, "quality")
     test = test[rng.permutation(len(test))[:count]]
-    train = train[rng.permutation(len(train))[:count]]
+    unseen = unseen[rng.permutation(len(unseen))[:count]]
     true = judge.features(test)
     found = compare(judge.features(samples[:count]), true)
-    floor = compare(judge.features(train), true)
+    floor = compare(judge.features(unseen), true)
     classes: tuple[float, ...] = ()
     if judge.classes:
         seen = torch.bincount(judge.labels(samples), minlength=judge.classes)
@@ -89,7 +97,7 @@ def compare(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> dict[str, float
 def frechet(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> float:
     """The distance of the two normal distributions with the rows' means and covariances."""
     a, b = a.double(), b.double()
-    first, second = a.T.cov(), b.T.cov()
+    first, second = (x.T.cov().reshape(x.shape[1], -1) for x in (a, b))
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()

@@ -26,16 +26,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from generative.parts.bounds import (
-    free_bits_loss,
-    importance_bound,
-    importance_loss,
-    kl_divergence,
-    kl_per_dimension,
-    latent_metrics,
-    log_weights,
-    warn_of_collapse,
-)
+from generative.parts import bounds
 from generative.parts.likelihoods import Mixed, bernoulli_nll, gaussian_nll, values_of
 from generative.parts.networks import Network, Plan, decoder, encoder
 from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot
@@ -64,10 +55,7 @@ class Config:
     conditional: bool = False  # encoder and decoder are told a row's label
     network: Network = "dense"  # conv for pictures, lstm for sequences
     latent: int = 8  # numbers in z
-    hidden: tuple[int, ...] = (
-        128,
-        64,
-    )  # layers of a dense encoder, which the decoder mirrors; size of an lstm
+    hidden: tuple[int, ...] = (128, 64)  # layers of a dense encoder, which the decoder mirrors; of an lstm
     width: int = 32  # channels of a convolutional encoder's first layer
     activation: Activation = "silu"  # of the hidden layers
     beta: float = 1.0  # β, weight of the KL term
@@ -128,15 +116,12 @@ class VAE(nn.Module):
         plan = Plan(cfg.network, cfg.hidden, cfg.width, cfg.activation, cfg.layer)
         self.encoder = encoder(plan, seen, 2 * cfg.latent, extra=self.classes)
         self.decoder = decoder(plan, seen, cfg.latent + self.classes)
-        learned = cfg.likelihood in ("gaussian", "mixed")
+        learned = cfg.likelihood == "gaussian" or (cfg.likelihood == "mixed" and not all(form.values))
         self.log_sigma = nn.Parameter(torch.zeros(form.columns), requires_grad=learned)
 
     def fit_scale(self, x: Num[Tensor, "B D"]) -> None:
         """Learns the columns' scale: deviation 1, or 0 .. 1 for the Bernoulli likelihood."""
-        if self.likelihood == "bernoulli":
-            self.scale.stretch(x)
-        else:
-            self.scale.standardise(x)
+        (self.scale.stretch if self.likelihood == "bernoulli" else self.scale.standardise)(x)
 
     def scaled(self, x: Num[Tensor, "B D"]) -> Float[Tensor, "B E"]:
         """Rows as the networks see them, on their device; for the Bernoulli likelihood clipped to 0 .. 1."""
@@ -152,7 +137,7 @@ class VAE(nn.Module):
         self, scaled: Float[Tensor, "B E"], y: Int[Tensor, " B"] | None = None
     ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log-variance of q(z|x); the variance is kept within e^±10."""
-        mean, log_var = self.encoder(beside(scaled, one_hot(y, self.classes))).chunk(2, -1)
+        mean, log_var = self.encoder(beside(scaled, one_hot(y, self.classes))).float().chunk(2, -1)
         return mean, log_var.clamp(-10, 10)
 
     def nll(
@@ -183,8 +168,7 @@ class VAE(nn.Module):
     def sample(self, count: int, seed: int, y: Int[Tensor, " B"] | None = None) -> Float[Tensor, "count D"]:
         """Means of p(x|z), z drawn from p(z); the same seed draws the same. Labels go round unless told."""
         device = self.log_sigma.device
-        if self.classes and y is None:
-            y = torch.arange(count) % self.classes
+        y = torch.arange(count) % self.classes if self.classes and y is None else y
         z = torch.randn(count, self.latent, generator=torch_generator(seed, "sample", device), device=device)
         return self.decode(z, None if y is None else y.to(device))
 
@@ -197,13 +181,14 @@ class VAE(nn.Module):
         It tightens as k grows. A model that binarises draws x black and white once, by the seed.
         """
         generator = torch_generator(seed, "bound", self.log_sigma.device)
-        bounds = []
+        found = []
         for n, part in enumerate(x.split(BLOCK)):
             labels = None if y is None else y[n * BLOCK : (n + 1) * BLOCK]
             rows = self.drawn(self.scaled(part), generator)
             nll = partial(self.nll, rows, y=labels)
-            bounds.append(importance_bound(nll, *self.posterior(rows, labels), k=k, generator=generator))
-        return torch.cat(bounds)
+            mean, log_var = self.posterior(rows, labels)
+            found.append(bounds.importance_bound(nll, mean, log_var, k=k, generator=generator))
+        return torch.cat(found)
 
     def reconstruction_error(
         self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None = None
@@ -220,7 +205,7 @@ class VAE(nn.Module):
 
         def bound(y: Tensor | None) -> Tensor:
             mean, log_var = self.posterior(scaled, y)
-            return self.nll(scaled, mean, y) + kl_divergence(mean, log_var)
+            return self.nll(scaled, mean, y) + bounds.kl_divergence(mean, log_var)
 
         return self._least(x, y, bound)
 
@@ -228,13 +213,11 @@ class VAE(nn.Module):
     def measure(self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> tuple[float, dict[str, float]]:
         """How well rows are explained (higher is better), and what each latent number carries."""
         y = y if self.classes else None
-        score, error = (float(found(x, y).mean()) for found in (self.score, self.reconstruction_error))
+        score, error = float(self.score(x, y).mean()), float(self.reconstruction_error(x, y).mean())
         told = {"eval/score": score, "eval/reconstruction_error": error}
-        return -score, told | latent_metrics(*self.posterior(self.scaled(x), y))
+        return -score, told | bounds.latent_metrics(*self.posterior(self.scaled(x), y))
 
-    def _least(
-        self, x: Tensor, y: Tensor | None, of: Callable[[Tensor | None], Tensor]
-    ) -> Float[Tensor, " B"]:
+    def _least(self, x: Tensor, y: Tensor | None, of: Callable[[Tensor | None], Tensor]) -> Tensor:
         """`of` the labels y; for a conditional model that is told none, the least of it over all labels."""
         if y is not None or not self.classes:
             return of(y)
@@ -248,12 +231,9 @@ class Learner:
     STATE = ("model", "optimizer", "generator", "order", "step")
 
     def __init__(
-        self,
-        cfg: Config,
-        x: Num[Tensor, "rows D"],
-        y: Int[Tensor, " rows"] | None = None,
+        self, cfg: Config, x: Num[Tensor, "rows D"], y: Int[Tensor, " rows"] | None = None,
         form: Form | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.cfg = cfg
         self.device = pick(cfg.run.device)
         form = form or Form(x.shape[1])
@@ -263,7 +243,7 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = VAE(cfg, form).to(self.device)
         self.model.fit_scale(x)
-        self.x = Kept(self.model, x, self.device)
+        self.x = Kept(self.model, x.double() if cfg.choices else x, self.device)  # choices are kept one-hot
         self.y = y.to(self.device) if y is not None and cfg.conditional else None
         self.optimizer = cfg.optim.make(p for p in self.model.parameters() if p.requires_grad)
         self.generator = torch_generator(cfg.run.seed, "vae", self.device)
@@ -286,14 +266,14 @@ class Learner:
         """One step on scaled rows."""
         mean, log_var = self.model.posterior(x, y)
         z = mean + (0.5 * log_var).exp() * noise
-        nll, kl = self.model.nll(x, z, y), kl_per_dimension(mean, log_var)
+        nll, kl = self.model.nll(x, z, y), bounds.kl_per_dimension(mean, log_var)
         if self.cfg.samples > 1:
-            weights = log_weights(nll, noise, z, log_var, beta=beta)
-            loss, metrics = importance_loss(weights, kl.sum(-1), nll)
+            weights = bounds.log_weights(nll, noise, z, log_var, beta=beta)
+            loss, metrics = bounds.importance_loss(weights, kl.sum(-1), nll)
         else:
             loss, metrics = vae_loss(nll, kl.sum(-1), beta=beta)
         if self.cfg.free_bits:
-            loss = loss + free_bits_loss(kl, free=self.cfg.free_bits, beta=beta)
+            loss = loss + bounds.free_bits_loss(kl, free=self.cfg.free_bits, beta=beta)
         metrics["grad/norm"] = self.cfg.optim.descend(self.optimizer, loss)
         return metrics
 
@@ -314,5 +294,5 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
     if learner.step >= cfg.warm_up:
         rows = torch.arange(min(WATCHED, len(learner.x)), device=learner.device)
         with torch.no_grad(), evaluating(learner.model):
-            y = None if learner.y is None else learner.y[rows]
-            warn_of_collapse(learner.model.posterior(learner.x[rows], y)[0])
+            y = learner.y if learner.y is None else learner.y[rows]
+            bounds.warn_of_collapse(learner.model.posterior(learner.x[rows], y)[0])

@@ -9,7 +9,7 @@ from torch import Tensor
 from generative import data, registry
 from generative.judge import judge_of
 from generative.parts.bounds import active, kl_per_dimension
-from generative.quality import nearest, quality, test_rows, told_p_value
+from generative.quality import nearest, quality, test_rows, told_p_value, unseen_rows
 from lab.pictures import beside, grid, png
 from training.checkpoint import writing
 from training.errors import InputError
@@ -33,7 +33,7 @@ def evaluate_model(run: Path, best: bool, seed: int, samples: int) -> list[str]:
     table.expect(trained.columns, f"{run}")
     if table.fingerprint() != trained.fingerprint:
         raise InputError(f"{cfg.data} has changed since {run} was trained, expected the same rows")
-    fit, _, test = registry.parts(table, cfg.run.seed)
+    fit, select, test = registry.parts(table, cfg.run.seed)
     x, y = test_rows(table, test)
     lines = [f"{trained.kind} on {cfg.data}, {trained.step:,} updates, {len(x):,} test rows"]
     with evaluating(model):
@@ -45,7 +45,7 @@ def evaluate_model(run: Path, best: bool, seed: int, samples: int) -> list[str]:
             lines.append(f"  quantisation error  {float(model.quantisation_error(x).mean()):.4g}")
             lines.append(f"  topographic error   {model.topographic_error(x):.4g}")
         if hasattr(model, "sample"):
-            lines += _samples(run, trained, table, fit, x, y, seed)
+            lines += _samples(run, trained, table, fit, unseen_rows(table, select, test), x, y, seed)
     return lines
 
 
@@ -84,6 +84,7 @@ def _samples(
     trained: registry.Trained,
     table: data.Table,
     fit: np.ndarray,
+    unseen: Tensor,
     x: Tensor,
     y: Tensor | None,
     seed: int,
@@ -92,12 +93,12 @@ def _samples(
     judge = judge_of(table, fit, run / "judge")
     train = torch.from_numpy(table.x[fit])
     drawn = trained.model.sample(len(x), seed, y if trained.model.classes else None)
-    found = quality(drawn, train, x, judge)
+    found = quality(drawn, unseen, x, judge)
     lines = [f"  {found.count:,} samples judged by {judge.name}"]
-    if y is not None:
+    if y is not None and judge.classes:
         right = float((judge.labels(x) == y).double().mean())
         lines[0] += f", which knows {100 * right:.1f} % of the test rows"
-    lines.append(f"  {'':<18}  {'samples':>9}  {'floor: rows it learned from':>9}")
+    lines.append(f"  {'':<18}  {'samples':>9}  {'floor: unseen rows':>9}")
     for name, value in found.samples.items():
         lines.append(f"  {NAMES[name]:<18}  {value:>9.4g}  {found.floor[name]:>9.4g}")
     chance = told_p_value(found.samples["told"], found.count)

@@ -107,7 +107,7 @@ class Driver:
                 self.elapsed = before + now - started
                 self.meter.add(metrics)
                 if self.rows.due(self.step):
-                    self._write_row(learned="grad/norm" in metrics)
+                    self._write_row(learned=any(name.startswith("grad/") for name in metrics))
                 if self.evaluations.due(self.step):
                     self._evaluate(signals)
                 ended = signals.agreed()

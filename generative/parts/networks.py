@@ -41,6 +41,10 @@ class Plan:
     activation: Activation
     layer: LayerConfig = PLAIN
 
+    def __post_init__(self) -> None:
+        if self.network == "lstm" and not self.hidden:
+            raise InputError("hidden is none, expected the size of the lstm")
+
 
 def encoder(plan: Plan, form: Form, outputs: int, extra: int = 0) -> nn.Module:
     """A network (B, columns + extra) -> (B, outputs)."""

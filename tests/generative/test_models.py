@@ -6,6 +6,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from generative import autoencoder, registry, vae
 from generative.data import Table
+from generative.parts import bounds
 from generative.parts.rows import Order, Scale
 from training.checkpoint import save_model
 from training.errors import InputError
@@ -56,7 +57,7 @@ def test_the_bernoulli_likelihood_is_torchs() -> None:
 def test_the_divergence_is_torchs_and_what_sampling_says() -> None:
     mean, log_var = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     posterior, prior = Normal(mean, (0.5 * log_var).exp()), Normal(0.0, 1.0)
-    found = vae.kl_divergence(mean, log_var)
+    found = bounds.kl_divergence(mean, log_var)
     torch.testing.assert_close(found, kl_divergence(posterior, prior).sum(-1))
     torch.manual_seed(0)
     z = posterior.sample((200_000,))
@@ -67,9 +68,9 @@ def test_the_divergence_is_torchs_and_what_sampling_says() -> None:
 def test_the_divergence_by_hand_is_never_cut_off() -> None:
     mean, log_var = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, math.log(4.0)]])
     expected = 0.5 * 1 + 0.5 * (4 - 1 - math.log(4))
-    assert vae.kl_divergence(mean, log_var).item() == pytest.approx(expected)
+    assert bounds.kl_divergence(mean, log_var).item() == pytest.approx(expected)
     mean.requires_grad_()
-    gradient = torch.autograd.grad(vae.kl_divergence(mean, log_var).sum(), mean)[0]
+    gradient = torch.autograd.grad(bounds.kl_divergence(mean, log_var).sum(), mean)[0]
     assert gradient.tolist() == [[1.0, 0.0]]
 
 
@@ -125,7 +126,7 @@ def loss_of(learner: vae.Learner, rows: torch.Tensor) -> float:
     mean, log_var = learner.model.posterior(scaled)
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
     nll = learner.model.nll(scaled, mean + (0.5 * log_var).exp() * noise)
-    return float((nll + vae.kl_divergence(mean, log_var)).mean())
+    return float((nll + bounds.kl_divergence(mean, log_var)).mean())
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "vae"])

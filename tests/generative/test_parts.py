@@ -293,5 +293,27 @@ def test_quality_tells_rows_from_noise_and_from_one_row(judged) -> None:
     one = quality(train[:1].repeat(270, 1), train, x, judge)
     assert one.samples["precision"] >= 0.9 > 0.1 > one.samples["coverage"]
     assert max(one.classes) == 1.0
-    with pytest.raises(InputError, match="there are 5 test rows"):
+    with pytest.raises(InputError, match="there are 5 test rows, unseen"):
         quality(train, train, x[:5], judge)
+
+
+def test_the_distance_of_one_column_by_hand() -> None:
+    a = torch.tensor([[0.0], [2.0]])  # variance 2; of b 8
+    assert frechet(a, 2 * a + 1) == pytest.approx((3 - 1) ** 2 + 2 + 8 - 2 * math.sqrt(2 * 8), rel=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "mixed"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8])
+def test_rows_of_nothing_but_choices_are_learned(likelihood: str, dtype: torch.dtype) -> None:
+    x = torch.randint(0, 4, (60, 9), generator=G).to(dtype)
+    cfg = vae.Config(likelihood=likelihood, hidden=(8,), warm_up=0, run=RunConfig(steps=60, device="cpu"))
+    learner = vae.Learner(cfg, x, form=Form(9, (1, 3, 3)))
+    losses = [float(m["loss/negative_elbo"]) for _, m in vae.train(cfg, learner)]
+    assert losses[0] > losses[-1] > 0
+    assert not learner.model.log_sigma.requires_grad
+    assert set(learner.model.sample(5, 0).unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_an_lstm_needs_a_size() -> None:
+    with pytest.raises(InputError, match="hidden is none, expected the size of the lstm"):
+        encoder(Plan("lstm", (), 4, "relu"), Form(8, (4, 2)), 3)
