@@ -19,22 +19,46 @@ ENVIRONMENT = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
 
 STOP_AT_YIELD = """
 import os, signal, sys
-kind, k = sys.argv[1], int(sys.argv[2])
 import agents.registry, generative.registry
-module = (agents.registry.MODULES | generative.registry.MODULES)[kind]
-original = module.train
-
-def train(*arguments):
-    for n, yielded in enumerate(original(*arguments), 1):
-        if n == k:
-            os.kill(os.getpid(), signal.SIGTERM)
-        yield yielded
-
-module.train = train
-sys.argv[1:] = ["train", kind, *sys.argv[3:]]
 from lab.cli import main
-main()
+
+def stop(kind, k):
+    module = (agents.registry.MODULES | generative.registry.MODULES)[kind]
+    original = module.train
+
+    def train(*arguments):
+        module.train = original
+        for n, yielded in enumerate(original(*arguments), 1):
+            if n == k:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield yielded
+
+    module.train = train
+
+if __name__ == "__main__" and len(sys.argv) > 2:
+    stop(sys.argv[1], int(sys.argv[2]))
+    sys.argv[1:] = ["train", sys.argv[1], *sys.argv[3:]]
+    main()
 """
+
+SEVERAL = (
+    STOP_AT_YIELD
+    + """
+import json
+codes = []
+for k, *words in json.loads(sys.argv[1]):
+    if k:
+        stop(words[1], k)
+    sys.argv[1:] = words
+    try:
+        main()
+        codes.append(0)
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps(codes))
+"""
+)
+PARTS = 4
 
 # What is trained, and after how many yields it is stopped.
 CASES = {
@@ -124,6 +148,7 @@ def test_every_algorithm_has_a_case() -> None:
     assert {name.split()[0] for name in CASES} == everything
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "k"), CALLS)
 def test_a_stopped_run_ends_with_the_same_bits(name: str, k: int, straight, tmp_path: Path) -> None:
     kind, words = name.split()[0], CASES[name][0].split()
@@ -135,6 +160,24 @@ def test_a_stopped_run_ends_with_the_same_bits(name: str, k: int, straight, tmp_
     assert result(tmp_path / "run") == straight(name)
     again = lab("resume", "run", cwd=tmp_path)
     assert (again.returncode, "is finished" in again.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_stopped_runs_end_with_the_same_bits(part: int, tmp_path: Path) -> None:
+    """Every case at its last stop; straight, stopped and resumed are three processes, for several cases."""
+    names = list(CASES)[part::PARTS]
+    straight, stopped, resumed = [], [], []
+    for name in names:
+        words, place = ["train", name.split()[0], *CASES[name][0].split(), "--dir"], name.replace(" ", "-")
+        straight.append([0, *words, f"straight/{place}"])
+        stopped.append([CASES[name][1][-1], *words, place])
+        resumed.append([0, "resume", place])
+    for calls, code in ((straight, 0), (stopped, 143), (resumed, 0)):
+        done = run(sys.executable, "-c", SEVERAL, json.dumps(calls), cwd=tmp_path)
+        assert json.loads(done.stdout.splitlines()[-1]) == [code] * len(names), done.stderr
+    for name in names:
+        place = name.replace(" ", "-")
+        assert result(tmp_path / place) == result(tmp_path / "straight" / place), name
 
 
 def killed(folder: Path, words: list[str], after_s: float) -> None:
