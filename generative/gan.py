@@ -73,6 +73,8 @@ class Config:
             raise InputError(
                 f"precision is {self.run.precision}, expected fp32 or tf32: penalties need their digits"
             )
+        if self.run.mode == "compile":
+            raise InputError("mode is compile, expected eager: penalties are differentiated twice")
         sizes = ("latent", "hidden", "width", "batch", "lr", "critic_steps", "r1_every")
         check_positive(self, *sizes)
         check_not_negative(self, "r1", "penalty", "guard_every")

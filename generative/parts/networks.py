@@ -44,6 +44,12 @@ class Plan:
     def __post_init__(self) -> None:
         if self.network == "lstm" and not self.hidden:
             raise InputError("hidden is none, expected the size of the lstm")
+        if self.network == "lstm" and (self.layer.norm != "none" or self.layer.dropout):
+            raise InputError(
+                f"norm is {self.layer.norm} and dropout {self.layer.dropout}, an lstm expects none and 0"
+            )
+        if self.network == "conv" and self.layer.norm == "spectral":
+            raise InputError("norm is spectral, the network 'conv' expects none, batch or layer")
 
 
 def encoder(plan: Plan, form: Form, outputs: int, extra: int = 0) -> nn.Module:

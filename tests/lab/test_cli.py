@@ -180,6 +180,8 @@ def test_runs_are_listed_with_their_scores(place: Path) -> None:
 
 
 BAD_CALLS = {
+    "train gan --mode compile --dir new": "mode is compile, expected eager",
+    "train vae --network conv --norm spectral --dir new": "norm is spectral, the network 'conv' expects",
     "no-such-command": "the command is 'no-such-command', expected one of",
     "train": "needs what to train first",
     "train ppx": "lab train ppx: expected one of",
