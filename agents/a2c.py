@@ -5,13 +5,14 @@
 with advantages by `agents.parts.gae`: one step on each rollout, all of its rows at once.
 
 Differs from the paper: environments step side by side instead of in threads; advantages are those of λ
-instead of n steps; Adam takes the place of RMSprop; rewards may be scaled by a constant.
+instead of n steps; Adam may take the place of RMSprop; rewards may be scaled by a constant.
 
     lab train a2c --env CartPole-v1
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
 from training.networks import Activation
-from training.optim import Adam, linear
+from training.optim import Adam, RMSprop, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
 
@@ -36,7 +37,8 @@ class Config:
     env: str = "CartPole-v1"  # a Gymnasium id
     num_envs: int = 64  # environments side by side
     rollout: int = 8  # steps each environment plays between updates
-    lr: float = 2e-3  # Adam's learning rate, falling linearly to zero over the run
+    optimizer: Literal["adam", "rmsprop"] = "adam"  # the paper has rmsprop
+    lr: float = 2e-3  # learning rate, falling linearly to zero over the run
     gamma: float = 0.99  # discount per step
     lam: float = 0.95  # λ of the advantage estimate
     value_coef: float = 0.5  # c_V, weight of the value loss
@@ -88,7 +90,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = ActorCritic(cfg, spaces).to(self.device)
-        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+        rule = RMSprop if cfg.optimizer == "rmsprop" else Adam
+        self.optimizer = rule(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.generator = torch_generator(cfg.run.seed, "a2c", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
@@ -104,7 +107,7 @@ class Learner:
         return obs, action, advantage, target
 
     def _update(self, obs: Tensor, action: Tensor, advantage: Tensor, value_target: Tensor) -> Metrics:
-        """One step of Adam on all rows of a rollout."""
+        """One step on all rows of a rollout."""
         cfg, head = self.cfg, self.model.head
         outputs, value = self.model(obs)
         loss, metrics = a2c_loss(
