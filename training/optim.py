@@ -28,10 +28,10 @@ CALM = 2_000  # finite steps after which the loss scale of fp16 is doubled (Mici
 class Descent:
     """One step after another down a loss; a subclass says which way: θ ← θ (1 − lr λ) − lr `_way(g)`.
 
-    Gradients are averaged over all processes that learn together, so that all take the same step. The
-    parameters become views of `flat`: their values may be set in place, their storage may not be
+    The parameters become views of `flat`: their values may be set in place, their storage may not be
     replaced (move the model to its device before). `grad` is the last gradient, not yet clipped, and `change`
-    the last step of the weights: diagnostics read them.
+    the last step of the weights: diagnostics read them. Processes that learn together start from the first
+    one's weights and average their gradients, so that all take the same step.
     """
 
     STATE: tuple[str, ...] = ("lr", "loss_scale", "calm")
@@ -40,7 +40,7 @@ class Descent:
         self, parameters: Iterable[nn.Parameter], lr: float, *, weight_decay: float = 0.0, l1: float = 0.0
     ) -> None:
         self.parameters = list(parameters)
-        self.flat = parameters_to_vector(self.parameters).detach()
+        self.flat = distributed.same(parameters_to_vector(self.parameters).detach())
         vector_to_parameters(self.flat, self.parameters)
         self.lr, self.weight_decay, self.l1 = lr, weight_decay, l1
         self.grad = self.change = torch.zeros_like(self.flat)
