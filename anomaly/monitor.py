@@ -21,10 +21,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from anomaly.calibration import realised_range, threshold
+from anomaly.monitor_bands import Bands, Moments
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
+from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_state import Scales, Watch, check_clean, latest
-from anomaly.monitor_statistics import Channels, Moments, averaged, bounded, edges, quantile_band
+from anomaly.monitor_statistics import Channels, averaged, bounded, whitening
 from envs.recording import Episodes
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
@@ -33,6 +35,7 @@ from training.seeds import numpy_generator
 from training.state import pack, unpack
 
 HELD = 0.2  # share of the episodes to fit that make the first bands, and select when the VAE stops
+PRIOR = 50.0  # clean steps that all regimes together count as in each
 GUARD = 10.0  # weight of what no sensor gives: one deviation beyond the range counts as 7
 
 
@@ -43,8 +46,8 @@ class RolloutMonitor:
         self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
         self.channels = Channels(scales.sensors, scales.actuators)
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
-        self.edges = np.zeros(1, int)
-        self.band: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.regimes = Regimes.none(self.channels.count)
+        self.bands: Bands | None = None
         self.held: Episodes | None = None  # clean episodes that bands may be made of once more
         self.threshold, self.alpha, self.calibrated_on = math.inf, math.nan, 0
         self.live = Live(self, scales, Rule())
@@ -141,11 +144,26 @@ class RolloutMonitor:
         """The scores of observations that arrived after actions, encoded; `watch` goes on."""
         return self._judge(watch, self._advance(watch, obs, action))
 
-    def foretold(self, watch: Watch, action: np.ndarray) -> Float[np.ndarray, "B O"]:
-        """The observations that are expected after encoded actions, in the sensors' own units."""
-        mean, _, _ = self.transitions(watch.past, latest(watch.acts, action))
-        scales = self.scales
-        return (watch.past[:, -scales.sensors :] + mean * scales.change) * scales.deviation + scales.mean
+    def foretold(
+        self, watch: Watch, obs: Float[np.ndarray, "B O"], action: np.ndarray, sensor: np.ndarray
+    ) -> Float[np.ndarray, " B"]:
+        """What sensors (B,), one in each row, should read after encoded actions, in their own units.
+
+        It follows from the past and from what the other sensors read now: with the precision P of innovations
+        ε the mean of ε_i given the others is −Σ P_ij ε_j / P_ii, over j ≠ i. A little beyond what clean
+        episodes showed it ends: nothing is foretold from itself for long without running away.
+        """
+        scales, rows = self.scales, np.arange(len(obs))
+        now = watch.past[:, -scales.sensors :]
+        mean, sigma, _ = self.transitions(watch.past, latest(watch.acts, action))
+        raw = bounded(((scales.scaled(obs) - now) / scales.change - mean) / sigma) - self.bias
+        raw = np.where(np.isfinite(raw), raw, 0.0)
+        raw[rows, sensor] = 0.0
+        precision = self.whiten @ self.whiten
+        expected = self.bias[sensor] - (precision[sensor] * raw).sum(axis=1) / precision[sensor, sensor]
+        moved = (mean[rows, sensor] + expected * sigma[rows, sensor]) * scales.change[sensor]
+        value = np.clip(now[rows, sensor] + moved, scales.low[sensor] - 1, scales.high[sensor] + 1)
+        return value * scales.deviation[sensor] + scales.mean[sensor]
 
     def update(
         self, obs: np.ndarray, action: Any = None, start: Bool[np.ndarray, " N"] | None = None
@@ -193,7 +211,8 @@ class RolloutMonitor:
         z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
         extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1).T
         values = self.channels.of(z, watch.z, now, action, extra)
-        watch.average = averaged(watch.average, values, watch.step)
+        watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt[:, None]], axis=1))
+        watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
         watch.z, watch.step = z, watch.step + 1
         watch.repeats = (watch.repeats + 1) * (seen == now)
         guard = scales.guard(seen, change, watch.repeats)
@@ -203,16 +222,8 @@ class RolloutMonitor:
         return guard
 
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
-        assert self.band is not None
-        where: Any = self.edges.searchsorted(watch.step - 1, side="right") - 1
-        if len(where) == 1:
-            where = int(where[0])  # a view, where a list of bins makes copies
-        mean, inverse, middle, scale = (part[where] for part in self.band)
-        off = watch.average - mean
-        off *= inverse
-        found = self.channels.gather(off)
-        found -= middle
-        found *= scale
+        assert self.bands is not None
+        found = self.bands.statistics(self.channels, watch.average, watch.step - 1)
         return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
 
     def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
@@ -230,38 +241,37 @@ class RolloutMonitor:
 
     def _make_bands(self, parts: list[Episodes]) -> None:
         """Whitening, then the bands of channels, then those of statistics, from clean episodes."""
-        self._whiten(parts)
-        lengths = np.concatenate([part.length for part in parts])
-        self.edges = edges(lengths)
-        moments = Moments(len(self.edges), *self.start(np.zeros((1, self.scales.sensors))).average.shape[1:])
+        features, raw = self._innovations(parts)
+        self.bias, self.whiten = whitening(raw)
+        self.regimes = Regimes.fit(features, bounded((raw - self.bias) @ self.whiten), self.channels.count)
+        moments = Moments(self.regimes.count, self.channels.count)
         for part in parts:
-            for step, _, watch, _ in self._walk(part):
-                moments.add(int(self.edges.searchsorted(step, side="right")) - 1, watch.average)
-        mean, inverse = moments.band()
-        values, where = [], []
-        for part in parts:
-            for step, _, watch, _ in self._walk(part):
-                at = int(self.edges.searchsorted(step, side="right")) - 1
-                values.append(self.channels.gather((watch.average - mean[at]) * inverse[at]))
-                where.append(np.full(len(values[-1]), at))
-        middle, scale = quantile_band(np.concatenate(values), np.concatenate(where), len(self.edges))
-        self.band = mean, inverse, middle, scale
+            for _, _, watch, _ in self._walk(part):
+                moments.add(watch.regime, watch.average[:, 0])  # at rate 1: the channels themselves
+        self.regimes = self.regimes.with_tables(*moments.shrunk(PRIOR))
 
-    def _whiten(self, parts: list[Episodes]) -> None:
-        """Innovations of mean 0, deviation 1 and no correlation, each as near to its own sensor as can be."""
-        found = []
+        def walk() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+            first = 0
+            for part in parts:
+                for step, rows, watch, _ in self._walk(part):
+                    yield step, first + rows, watch.average
+                first += len(part)
+
+        self.bands = Bands.fit(self.channels, np.concatenate([part.length for part in parts]), walk)
+
+    def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
+        """What regimes are told by, and the innovations before they are whitened, of every step."""
+        features, raw = [], []
         for part in parts:
             x, act, change = self.scales.histories(part, self.cfg.history)
-            mean, sigma, _ = self.transitions(x, act)
-            found.append(bounded((change - mean) / sigma))
-        raw = np.concatenate(found)
-        self.bias = raw.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(raw.T)))
-        self.whiten = (vectors / np.sqrt(np.maximum(values, 1e-4))) @ vectors.T
+            mean, sigma, doubt = self.transitions(x, act)
+            features.append(np.concatenate([x, act, doubt[:, None]], axis=1))
+            raw.append(bounded((change - mean) / sigma))
+        return np.concatenate(features), np.concatenate(raw)
 
     def save(self, folder: Path) -> None:
         """Writes a model folder that `load` reads."""
-        if not isinstance(self.transitions, Ensemble) or self.band is None:
+        if not isinstance(self.transitions, Ensemble) or self.bands is None:
             raise InputError(
                 "the monitor's transitions are not its own ensemble, expected one that was fitted"
             )
@@ -272,7 +282,9 @@ class RolloutMonitor:
             "layers": self.transitions.layers,
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
-            "arrays": [self.bias, self.whiten, self.edges, *self.band],
+            "arrays": [self.bias, self.whiten],
+            "regimes": asdict(self.regimes),
+            "bands": asdict(self.bands),
             "alarm": [self.threshold, self.alpha, self.calibrated_on],
         }
         tensors, rest = pack(tree)
@@ -293,7 +305,8 @@ class RolloutMonitor:
         base = Polynomial(*tree["polynomial"])
         ensemble = Ensemble(base, tree["rest"], tree["layers"], tree["bounds"])
         monitor = RolloutMonitor(cfg, Scales(**tree["scales"]), ensemble, Places(*tree["places"]))
-        monitor.bias, monitor.whiten, monitor.edges, *band = tree["arrays"]
-        monitor.band = tuple(band)
+        monitor.bias, monitor.whiten = tree["arrays"]
+        monitor.regimes = Regimes(**tree["regimes"])
+        monitor.bands = Bands(**tree["bands"])
         monitor.threshold, monitor.alpha, monitor.calibrated_on = tree["alarm"]
         return monitor

@@ -1,8 +1,8 @@
 """Which sensor is wrong: the one without which the last steps look normal.
 
-Each sensor in turn, from each of some steps on, is replaced by what the transition model foretells from the
-others and from its own replaced past, and the score is taken again. When no single sensor explains the score,
-it is an actuator or the world.
+Each sensor in turn, from each of some steps on, is masked: replaced by what the transition model foretells
+from the past, in which it is replaced as well, and from what the others read now. The score is taken again.
+When no single sensor explains the score, it is an actuator or the world.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class Scorer(Protocol):
     threshold: float
 
     def step(self, watch: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray: ...
-    def foretold(self, watch: Watch, action: np.ndarray) -> np.ndarray: ...
+    def foretold(
+        self, watch: Watch, obs: np.ndarray, action: np.ndarray, sensor: np.ndarray
+    ) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def isolate(
         acts = np.repeat(action[t : t + 1], len(cases), axis=0)
         seen = np.repeat(obs[t : t + 1], len(cases), axis=0)
         masked = t >= start
-        replaced = scorer.foretold(watch, acts)[cases, sensor]
+        replaced = scorer.foretold(watch, seen, acts, sensor)
         seen[cases[masked], sensor[masked]] = replaced[masked]
         used[t] = seen[cases, sensor]
         score = scorer.step(watch, seen, acts)

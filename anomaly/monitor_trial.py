@@ -19,15 +19,18 @@ class Played:
     """Episodes of one fault."""
 
     faults: list[Fault]  # one an episode
+    onset: Int[np.ndarray, " E"]
     episodes: Episodes
     change: Int[np.ndarray, " E"]  # first step that came out differently than without the fault; -1: none
     lost: float  # return that the fault costs, in the mean
 
     @property
     def since(self) -> Int[np.ndarray, " E"]:
-        """The step from which on a detector could know: the first change, or the onset where none came."""
-        onset = np.array([fault.onset for fault in self.faults])
-        return np.where(self.change < 0, onset, self.change)
+        """The step from which on a detector could know: the first change, or the onset where none came.
+
+        A policy that draws its actions may differ from its twin's before the onset; that is no fault.
+        """
+        return np.maximum(self.change, self.onset)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ class Seen:
 def play(
     act: Act, fault: Fault, onset: Int[np.ndarray, " E"], twins: Episodes, scale: tuple[float, ...]
 ) -> Played:
-    """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes."""
-    faults = [replace(fault, onset=int(step), scale=scale) for step in onset]
+    """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes.
+
+    A fault whose own onset is later keeps it: a control whose clean episodes are made by a fault yet to come.
+    """
+    faults = [replace(fault, onset=max(int(step), fault.onset), scale=scale) for step in onset]
     episodes = record(act, twins.env, twins.seed.tolist(), faults)
     lost = float(twins.returns.mean() - episodes.returns.mean())
-    return Played(faults, episodes, first_change(episodes, twins), lost)
+    return Played(faults, onset, episodes, first_change(episodes, twins), lost)
 
 
 def judge(
