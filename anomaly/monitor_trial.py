@@ -13,6 +13,8 @@ from envs.faults import SENSING, Fault
 from envs.recording import Act, Episodes, record
 from envs.twins import first_change
 
+FALL = 0.05  # of the size of the mean clean return: a smaller loss is no fall
+
 
 @dataclass(frozen=True)
 class Played:
@@ -23,6 +25,7 @@ class Played:
     episodes: Episodes
     change: Int[np.ndarray, " E"]  # first step that came out differently than without the fault; -1: none
     lost: float  # return that the fault costs, in the mean
+    fell: Float[np.ndarray, " E"]  # step at which the return falls behind the twin's; infinite: never
 
     @property
     def since(self) -> Int[np.ndarray, " E"]:
@@ -54,7 +57,31 @@ def play(
     faults = [replace(fault, onset=max(int(step), fault.onset), scale=scale) for step in onset]
     episodes = record(act, twins.env, twins.seed.tolist(), faults)
     lost = float(twins.returns.mean() - episodes.returns.mean())
-    return Played(faults, onset, episodes, first_change(episodes, twins), lost)
+    return Played(faults, onset, episodes, first_change(episodes, twins), lost, falls(episodes, twins))
+
+
+def falls(faulty: Episodes, clean: Episodes, share: float = FALL) -> Float[np.ndarray, " E"]:
+    """The first step at which each episode has earned less than its twin by a share of a clean return's mean
+    size; infinite where none comes. What has ended earns no more."""
+    length = int(max(faulty.length.max(), clean.length.max()))
+    earned = []
+    for episodes in (faulty, clean):
+        table = np.zeros((len(episodes), length))
+        reward = episodes.by_time(episodes.reward)
+        table[:, : reward.shape[1]] = np.nan_to_num(reward)
+        earned.append(table.cumsum(axis=1))
+    behind = earned[1] - earned[0] > share * np.abs(clean.returns).mean()
+    return np.where(behind.any(axis=1), behind.argmax(axis=1), np.inf)
+
+
+def leads(score: Float[np.ndarray, "E T"], threshold: float, played: Played) -> Float[np.ndarray, " fallen"]:
+    """Steps from the alarm to the return's fall, of the episodes in which it fell; −∞ without an alarm.
+
+    Negative where the alarm came later than the fall.
+    """
+    fell = np.isfinite(played.fell)
+    alarm = played.since + delays(score > threshold, played.since)
+    return played.fell[fell] - alarm[fell]
 
 
 def judge(
