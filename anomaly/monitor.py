@@ -44,7 +44,7 @@ class RolloutMonitor:
 
     def __init__(self, cfg: Config, scales: Scales, transitions: Transitions, places: Places) -> None:
         self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
-        self.channels = Channels(scales.sensors, scales.actuators)
+        self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1])
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
@@ -210,7 +210,7 @@ class RolloutMonitor:
         change = (seen - now) / scales.change
         z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
         extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1).T
-        values = self.channels.of(z, watch.z, now, action, extra)
+        values = self.channels.of(z, watch.z, now @ scales.view, action, extra)
         watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt[:, None]], axis=1))
         watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
         watch.z, watch.step = z, watch.step + 1

@@ -11,6 +11,9 @@ from jaxtyping import Float
 from envs.recording import Episodes
 from training.errors import InputError
 
+WIDE = 25  # sensors from which on products with all of them would be too many
+DIRECTIONS = 8  # of the state that innovations are multiplied with there
+
 
 @dataclass(frozen=True)
 class Scales:
@@ -23,6 +26,7 @@ class Scales:
     high: np.ndarray  # (O,) highest reading, scaled
     fastest: np.ndarray  # (O,) largest change in a step, in deviations of the change
     longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same
+    view: np.ndarray  # (O, S) directions in which the state is seen by innovations
     action_mean: np.ndarray  # (A,) of encoded actions
     action_deviation: np.ndarray  # (A,)
     env: str
@@ -45,6 +49,7 @@ class Scales:
             high=scaled.max(axis=0),
             fastest=np.maximum(np.abs(moved / deviation / change).max(axis=0), 1.0),
             longest=_longest_repeats(clean),
+            view=_directions(scaled),
             action_mean=action.mean(axis=0),
             action_deviation=_unit(action),
             env=clean.env,
@@ -182,6 +187,15 @@ class Watch:
         """Replaces some of the episodes."""
         for field in fields(self):
             getattr(self, field.name)[which] = getattr(others, field.name)
+
+
+def _directions(scaled: np.ndarray) -> np.ndarray:
+    """Those of the sensors themselves, or where there are many, those in which most of the variance lies."""
+    sensors = scaled.shape[1]
+    if sensors <= WIDE:
+        return np.eye(sensors)
+    values, vectors = np.linalg.eigh(np.cov(scaled.T))
+    return vectors[:, -DIRECTIONS:] / np.sqrt(np.maximum(values[-DIRECTIONS:], 1e-9))
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

@@ -20,9 +20,11 @@ LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the
 class Channels:
     """Where each family of channels lies in the vector of all."""
 
-    def __init__(self, sensors: int, actions: int) -> None:
+    def __init__(self, sensors: int, actions: int, directions: int | None = None) -> None:
+        """`directions`: in how many the state is seen; as many as sensors where nothing is said."""
+        seen = sensors if directions is None else directions
         # shift, spread, memory, state, action, doubt, place
-        self.sizes = np.array([sensors, sensors, sensors, sensors * sensors, sensors * actions, 1, 1])
+        self.sizes = np.array([sensors, sensors, sensors, sensors * seen, sensors * actions, 1, 1])
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
 
@@ -30,7 +32,7 @@ class Channels:
         self,
         z: Float[np.ndarray, "B O"],
         last: Float[np.ndarray, "B O"],
-        state: Float[np.ndarray, "B O"],
+        state: Float[np.ndarray, "B S"],
         action: Float[np.ndarray, "B A"],
         extra: Float[np.ndarray, "B 2"],
     ) -> Float[np.ndarray, "B C"]:

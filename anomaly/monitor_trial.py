@@ -48,14 +48,20 @@ class Seen:
 
 
 def play(
-    act: Act, fault: Fault, onset: Int[np.ndarray, " E"], twins: Episodes, scale: tuple[float, ...]
+    act: Act,
+    fault: Fault,
+    onset: Int[np.ndarray, " E"],
+    twins: Episodes,
+    scale: tuple[float, ...],
+    max_steps: int | None = None,
 ) -> Played:
     """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes.
 
-    A fault whose own onset is later keeps it: a control whose clean episodes are made by a fault yet to come.
+    `max_steps` is that of the twins. A fault whose own onset is later keeps it: a control whose clean
+    episodes are made by a fault yet to come.
     """
     faults = [replace(fault, onset=max(int(step), fault.onset), scale=scale) for step in onset]
-    episodes = record(act, twins.env, twins.seed.tolist(), faults)
+    episodes = record(act, twins.env, twins.seed.tolist(), faults, max_steps=max_steps)
     lost = float(twins.returns.mean() - episodes.returns.mean())
     return Played(faults, onset, episodes, first_change(episodes, twins), lost, falls(episodes, twins))
 

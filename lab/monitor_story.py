@@ -59,6 +59,21 @@ class Story:
         median, slow = self.cost_us
         return f"A step takes {median:.0f} µs on one thread; one in a hundred takes {slow:.0f} µs or more."
 
+    def rows(self) -> list[dict[str, float]]:
+        """Metrics of each cell, in the table's order; of a log alone, those of its clean episodes."""
+        rows = [
+            {
+                "eval/auroc": cell.seen.auroc.value,
+                "eval/found_10": cell.seen.early,
+                "eval/found_50": cell.seen.later,
+                "eval/lost": cell.played.lost,
+            }
+            | ({"eval/named": cell.named} if np.isfinite(cell.named) else {})
+            for cell in self.cells.values()
+        ]
+        alarms = float(self.monitor.alarms(self.clean).any(axis=1).mean())
+        return [row | {"eval/false_alarms": alarms} for row in rows or [{}]]
+
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows, a row for each cell."""
         header = ["fault", "return lost", "AUROC", "95 % interval", "in 10 steps", "in 50", "delay", "named"]

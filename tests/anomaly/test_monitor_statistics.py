@@ -7,6 +7,16 @@ from anomaly.monitor_statistics import Channels, averaged, whitening
 from envs.recording import Episodes
 
 
+def probe(obs: np.ndarray) -> Episodes:
+    """One episode in which nothing is done."""
+    rows = len(obs) - 1
+    column = {name: np.zeros(rows) for name in ("reward", "terminated", "truncated", "fault")}
+    return Episodes(
+        obs=obs[:-1], next_obs=obs[1:], action=np.zeros((rows, 1)), length=np.array([rows]),
+        seed=np.zeros(1, int), env="probe", **column,
+    )  # fmt: skip
+
+
 def test_channels_are_the_products_of_their_docstring() -> None:
     channels = Channels(sensors=2, actions=1)
     z, last, state = np.array([[2.0, -1.0]]), np.array([[3.0, 1.0]]), np.array([[0.5, 4.0]])
@@ -117,6 +127,19 @@ def test_few_rows_ask_few_questions() -> None:
     assert Regimes.fit(x[:100], z[:100], 1).count == 1
 
 
+def test_many_sensors_are_seen_in_the_directions_that_vary_most() -> None:
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 40)) + 0.01 * rng.normal(size=(500, 40))
+    clean = probe(obs)
+    scales = Scales.of(clean)
+    assert scales.view.shape == (40, 8)
+    seen = scales.scaled(clean.next_obs) @ scales.view
+    np.testing.assert_allclose(np.cov(seen.T), np.eye(8), atol=0.02)
+    explained = np.linalg.lstsq(seen[:, -2:], scales.scaled(clean.next_obs), rcond=None)[1].sum()
+    assert explained < 0.01 * 500 * 40
+    np.testing.assert_array_equal(Scales.of(probe(obs[:, :25])).view, np.eye(25))
+
+
 def test_sensors_that_only_rounding_moves_have_their_size_as_the_unit() -> None:
     rng = np.random.default_rng(0)
     obs = np.stack(
@@ -129,11 +152,6 @@ def test_sensors_that_only_rounding_moves_have_their_size_as_the_unit() -> None:
         ],
         axis=1,
     )
-    rows = {name: np.zeros(19) for name in ("reward", "terminated", "truncated", "fault")}
-    clean = Episodes(
-        obs=obs[:-1], next_obs=obs[1:], action=np.zeros((19, 1)), length=np.array([19]),
-        seed=np.zeros(1, int), env="probe", **rows,
-    )  # fmt: skip
-    unit = Scales.of(clean).deviation
+    unit = Scales.of(probe(obs)).deviation
     np.testing.assert_allclose(unit[[1, 2]], obs[1:, [1, 2]].std(axis=0))
     np.testing.assert_allclose(unit[[0, 3, 4]], [5.0, np.abs(obs[1:, 3]).max(), 1.0])

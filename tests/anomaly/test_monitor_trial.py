@@ -23,7 +23,6 @@ def test_the_return_falls_where_it_is_behind_by_a_share_of_a_clean_one() -> None
 
 
 def test_a_lead_is_counted_from_the_alarm_to_the_fall() -> None:
-    clean = earning([1.0] * 10, [1.0] * 10, [1.0] * 10)
     faulty = earning([0.0] * 10, [0.0] * 10, [1.0] * 10)
     score = np.zeros((3, 10))
     score[0, [0, 3]] = 5.0  # the first alarm is before the fault and counts for nothing
