@@ -23,7 +23,8 @@ SETTLED = 3  # readings that a guess at the kind of fault needs
 class Scorer(Protocol):
     """What isolation asks of the monitor."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float: ...
 
     def step(self, watch: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray: ...
     def foretold(

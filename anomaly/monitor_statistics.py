@@ -79,6 +79,19 @@ def averaged(
     return off
 
 
+def conditional(
+    raw: Float[np.ndarray, "B O"], bias: np.ndarray, whiten: np.ndarray, sensor: np.ndarray
+) -> Float[np.ndarray, " B"]:
+    """The mean of one innovation in each row given the others: ε_i = b_i − Σ P_ij (ε_j − b_j) / P_ii, j ≠ i.
+
+    P is the precision, the square of the symmetric whitening matrix.
+    """
+    precision, off = whiten @ whiten, raw - bias
+    own = precision[sensor, sensor]
+    others = (precision[sensor] * off).sum(axis=1) - own * off[np.arange(len(raw)), sensor]
+    return bias[sensor] - others / own
+
+
 def whitening(raw: Float[np.ndarray, "rows O"]) -> tuple[np.ndarray, np.ndarray]:
     """Mean (O,), and the matrix (O, O) that leaves deviation 1 and no correlation: the symmetric one, which
     keeps each innovation as near to its own sensor as can be."""

@@ -43,8 +43,7 @@ class Story:
     @property
     def false_alarms(self) -> str:
         """The promise about false alarms and what became of it."""
-        raised = int(self.monitor.alarms(self.clean).any(axis=1).sum())
-        return self.monitor.promise(raised, len(self.clean))
+        return self.monitor.promise.kept(self.clean)
 
     @property
     def null(self) -> str:

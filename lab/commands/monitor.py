@@ -40,6 +40,7 @@ class Monitor:
     log: Annotated[Path | None, tyro.conf.arg(name="log")] = None  # or recorded episodes, of anybody's agent
     dir: Path | None = None  # where it goes, new; default: RUN/monitor, or the next free runs/monitor-...
     alpha: float = 0.05  # share of clean episodes that may raise an alarm
+    run_length: int | None = None  # instead, for runs without an end: steps between false alarms, in the mean
     seed: int = 0  # of everything
     fit: int = 50  # clean episodes to fit
     calibrate: int = 200  # and to calibrate
@@ -201,7 +202,10 @@ def _fitted(
     parts: dict[str, Episodes], told: Monitor, path: Path, run: Path | None, act: Act | None
 ) -> Story:
     monitor = RolloutMonitor.fit(parts["fit"], _settings(told))
-    monitor.calibrate(parts["calibrate"], told.alpha)
+    if told.run_length is None:
+        monitor.calibrate(parts["calibrate"], told.alpha)
+    else:
+        monitor.calibrate_endless(parts["calibrate"], told.run_length)
     monitor.save(path / "model")
     env, clean = parts["fit"].env, monitor.score(parts["test"])
     return Story(run, act, path, env, told.seed, monitor, clean, _cost(monitor, parts["test"]))

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly.calibration import threshold
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper, VectorMonitorWrapper
 from anomaly.monitor_isolation import guess
 from anomaly.monitor_live import Rule
 from anomaly.monitor_nets import Config, Polynomial, beta_nll
-from anomaly.monitor_statistics import averaged, whitening
+from anomaly.monitor_statistics import whitening
 from anomaly.rollouts import after, time_matched_auroc
 from envs.faults import Fault, FaultyEnv
 from envs.recording import Episodes, record
@@ -248,8 +247,8 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
     again = RolloutMonitor.load(tmp_path / "model")
     fresh = episodes(FRESH)
     np.testing.assert_array_equal(again.score(fresh), monitor.score(fresh))
-    assert (again.threshold, again.alpha) == (monitor.threshold, monitor.alpha)
-    assert monitor.promise(1, 50) == again.promise(1, 50)
+    assert again.promise == monitor.promise
+    assert again.live.rule == monitor.live.rule
 
 
 @pytest.mark.parametrize(
@@ -263,6 +262,11 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
             "with 5 episodes to calibrate, expected 19 or more",
         ),
         (lambda m: m.calibrate(episodes(range(5)), 1.5), "expected a rate between 0 and 1"),
+        (lambda m: m.calibrate_endless(episodes(range(5)), 100), "run length is 100 steps, expected more"),
+        (
+            lambda m: m.calibrate_endless(episodes(range(5)), 1_280),
+            "takes 9 stretches of 128 clean steps",
+        ),
         (lambda m: RolloutMonitor.fit(episodes(range(1)), SMALL), "1 clean episodes, expected at least 5"),
         (lambda m: RolloutMonitor.fit(record(balance, ENV, range(6), max_steps=1), SMALL), "single step"),
         (
@@ -291,17 +295,13 @@ def test_episodes_with_missing_numbers_are_refused(monitor: RolloutMonitor) -> N
         RolloutMonitor.fit(broken, SMALL)
 
 
-def test_the_promise_holds_over_calibration_sets_of_autocorrelated_episodes() -> None:
-    """2,000 times: 39 episodes calibrate, another is tested; each an AR(1) of memory 0.95, watched by its
-    largest average at three rates, which is what the threshold is a quantile of."""
-    rng = np.random.default_rng(0)
-    sets = 2_000, 40
-    value = rng.normal(size=sets[0] * sets[1])
-    mean, highest = np.zeros((len(value), 3, 1)), np.full(len(value), -np.inf)
-    for step in range(60):
-        value = 0.95 * value + math.sqrt(1 - 0.95**2) * rng.normal(size=len(value))
-        mean = averaged(mean, value[:, None], step)
-        highest = np.maximum(highest, np.abs(mean).max(axis=(1, 2)))
-    tested, *calibrated = highest.reshape(sets).T
-    limits = [threshold(np.sort(row), 0.05) for row in np.array(calibrated).T]
-    assert 0.035 < (tested > limits).mean() <= 0.065
+def test_endless_runs_are_calibrated_saved_and_armed_again(tmp_path: Path) -> None:
+    long = record(balance, ENV, range(12), max_steps=500)
+    made = RolloutMonitor.fit(long, SMALL)
+    made.calibrate_endless(record(balance, ENV, range(100, 112), max_steps=500), run_length=1_280)
+    assert made.promise.count == 6 * 3
+    made.save(tmp_path / "model")
+    again = RolloutMonitor.load(tmp_path / "model")
+    assert again.promise == made.promise
+    assert again.live.rule == Rule(latch=False, cooldown=128)
+    assert "stretches of 128 clean steps" in again.promise.kept(again.score(long))
