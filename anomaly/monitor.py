@@ -184,7 +184,7 @@ class RolloutMonitor(StepScores):
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
             "policy_unit": None if self.policy is None else self.policy.unit,
-            "arrays": [self.bias, self.whiten],
+            "arrays": [self.bias, self.whiten, self.guard],
             "regimes": asdict(self.regimes),
             "bands": asdict(self.bands),
             "promise": asdict(self.promise),
@@ -215,7 +215,7 @@ class RolloutMonitor(StepScores):
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
         check = None if policy is None else PolicyCheck(policy, scales, unit)
         monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
-        monitor.bias, monitor.whiten = tree["arrays"]
+        monitor.bias, monitor.whiten, monitor.guard = tree["arrays"]
         monitor.regimes = Regimes(**tree["regimes"])
         monitor.bands = Bands(**tree["bands"])
         monitor.promise = Promise(**tree["promise"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from anomaly.monitor_bands import Bands, Moments
+from anomaly.monitor_bands import HIGH, Bands, Moments
 from anomaly.monitor_nets import Config, Places, Transitions
 from anomaly.monitor_policy import CHECKS, PolicyCheck
 from anomaly.monitor_regimes import Regimes
@@ -20,7 +20,7 @@ from anomaly.monitor_statistics import Channels, averaged, bounded, conditional,
 from envs.recording import Episodes
 
 PRIOR = 50.0  # clean steps that all regimes together count as in each
-GUARD = 10.0  # weight of what no sensor gives: one deviation beyond the range counts as 7
+GUARD = 10.0  # largest weight of what no sensor gives: one deviation beyond the range counts as 7
 
 
 class StepScores:
@@ -40,6 +40,7 @@ class StepScores:
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
+        self.guard = GUARD  # its weight: less where clean episodes go beyond what was seen before them
 
     def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
         """How strange each step is (E, T); NaN after an episode's end."""
@@ -106,7 +107,7 @@ class StepScores:
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
         assert self.bands is not None
         found = self.bands.statistics(self.channels, watch.average, watch.step - 1)
-        return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
+        return np.maximum(np.maximum.reduce(found, axis=1), self.guard * guard)
 
     def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
         """Step, episodes that are still going on, their state and their guard, step by step."""
@@ -132,14 +133,19 @@ class StepScores:
                 moments.add(watch.regime, watch.average[:, 0])  # at rate 1: the channels themselves
         self.regimes = self.regimes.with_tables(*moments.shrunk(PRIOR))
 
+        lengths = np.concatenate([part.length for part in parts])
+        beyond = np.zeros(len(lengths))
+
         def walk() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             first = 0
             for part in parts:
-                for step, rows, watch, _ in self._walk(part):
+                for step, rows, watch, guard in self._walk(part):
+                    beyond[first + rows] = np.maximum(beyond[first + rows], guard)
                     yield step, first + rows, watch.average
                 first += len(part)
 
-        self.bands = Bands.fit(self.channels, np.concatenate([part.length for part in parts]), walk)
+        self.bands = Bands.fit(self.channels, lengths, walk)
+        self.guard = 1 / max(float(np.quantile(beyond, HIGH)), 1 / GUARD)
 
     def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
         """What regimes are told by, and the innovations before they are whitened, of every step."""

@@ -116,8 +116,12 @@ def judge(
     )
 
 
-def findings(monitor: RolloutMonitor, episodes: Episodes, which: Sequence[int]) -> list[Finding | None]:
-    """What the monitor names at the first alarm of some episodes, as it would live; None without an alarm."""
+def findings(monitor: RolloutMonitor, played: Played, which: Sequence[int]) -> list[Finding | None]:
+    """What the monitor names at the first alarm of some episodes, as it would live; None without an alarm.
+
+    An alarm before the fault is a false one: it is ended.
+    """
+    episodes, since = played.episodes, played.since
     named: list[Finding | None] = []
     for i in which:
         start = episodes.starts[i]
@@ -125,7 +129,9 @@ def findings(monitor: RolloutMonitor, episodes: Episodes, which: Sequence[int]) 
         found = None
         for row in range(start, start + episodes.length[i]):
             verdict = monitor.update(episodes.next_obs[row], episodes.action[row])
-            if verdict.alarm:
+            if verdict.alarm and row - start < since[i]:
+                monitor.rearm()
+            elif verdict.alarm:
                 found = verdict.finding
                 break
         named.append(found)

@@ -171,7 +171,7 @@ def result(played: Played, fault: Fault, found: dict[str, Detector], seed: int) 
         if len(lead := leads(score, detector.limits[0], played)):
             row |= {"lead": float(np.median(lead)), "warned": float((lead > 0).mean())}
         if detector.monitor is not None and name == OURS:
-            row["named"] = named_right(findings(detector.monitor, played.episodes, range(NAMED)), fault)
+            row["named"] = named_right(findings(detector.monitor, played, range(NAMED)), fault)
         rows[name] = row
     return {
         "changed": float((played.change >= 0).mean()),

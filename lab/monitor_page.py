@@ -76,7 +76,7 @@ def _episode(page: Page, story: Story) -> None:
     score = cell.score[at][~np.isnan(cell.score[at])]
     above = np.flatnonzero(score > story.monitor.threshold)
     alarm = int(above[0]) if len(above) else len(score) - 1
-    finding = findings(story.monitor, cell.played.episodes, [at])[0]
+    finding = findings(story.monitor, cell.played, [at])[0]
     said = (
         "no alarm"
         if finding is None

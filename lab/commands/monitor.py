@@ -133,7 +133,7 @@ def of_agent(act: Act, env: str, told: Monitor, path: Path) -> Story:
         played = play(act, fault, onset, twins, scale, most)
         score = story.monitor.score(played.episodes)
         seen = judge(score, story.monitor.threshold, played.since, story.clean, told.seed)
-        found = findings(story.monitor, played.episodes, range(min(NAMED, told.faulty)))
+        found = findings(story.monitor, played, range(min(NAMED, told.faulty)))
         story.cells[name] = Cell(played, score, seen, named_right(found, fault))
     return story
 
