@@ -42,7 +42,7 @@ class Diagnostics:
         found: dict[str, float] = {}
         for optimizer, layers in zip(self._optimizers, self._layers, strict=True):
             sizes = [p.numel() for p in optimizer.parameters]
-            tensors = (optimizer.grad, optimizer.change, optimizer.flat)
+            tensors = (optimizer.gradient(), optimizer.change(), optimizer.flat)
             norms = torch.stack([torch.stack(torch._foreach_norm(t.split(sizes))) for t in tensors])
             squares: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
             for layer, size, row in zip(layers, sizes, norms.square().T.tolist(), strict=True):
