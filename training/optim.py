@@ -16,6 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from training import distributed
 from training.config import check_not_negative, check_positive, check_share
+from training.errors import InputError
 from training.state import capture, restore
 
 Rule = Literal["adam", "sgd", "rmsprop", "adagrad"]
@@ -46,6 +47,23 @@ class Descent:
         self._shrink = torch.ones_like(self.flat[0])  # what clipping divided the gradient by
         self.loss_scale: Tensor | None = None  # for fp16, whose small gradients would be lost
         self.calm = torch.zeros((), device=self.flat.device)  # finite steps since the scale last changed
+
+    def leave_out(self, frozen: Iterable[nn.Parameter]) -> None:
+        """From now on, and before the first step, these parameters stay as they are.
+
+        Raises:
+            InputError: when no others are left.
+        """
+        out = {id(parameter) for parameter in frozen}
+        left = [parameter for parameter in self.parameters if id(parameter) not in out]
+        if not left:
+            raise InputError("all weights of a network are frozen, expected some that learn")
+        old = self.flat.shape
+        self.parameters, self.flat = left, parameters_to_vector(left).detach()
+        vector_to_parameters(self.flat, left)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.shape == old and name != "flat":
+                setattr(self, name, torch.zeros_like(self.flat))
 
     def scale_losses(self) -> None:
         """From now on losses are scaled up before they are differentiated, as fp16 needs it."""

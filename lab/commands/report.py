@@ -10,8 +10,9 @@ import tyro
 
 from lab.arguments import parse
 from lab.detector_page import detector_page
-from lab.figures import curves, layers, range_test
+from lab.figures import curves, embedded, layers, range_test
 from lab.page import Page
+from lab.snapshots import taken
 from training.errors import InputError
 from training.folder import read_config, read_rows
 
@@ -30,6 +31,7 @@ TITLES = {
     "optim": "Optimizer",
     "time": "Time",
 }
+SNAPSHOTS = 3  # of each kind
 LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 
 
@@ -68,6 +70,8 @@ def main(words: list[str]) -> None:
     for name, config in configs.items():
         if config["config"].get("optim", {}).get("schedule") == "range":
             _range_test(page, name, rows[name])
+    for name, path in zip(names, told.runs, strict=True):
+        _snapshots(page, name, path)
     for group, metrics in _by_group(rows).items():
         page.section(TITLES.get(group, group))
         if group in LAYERS:
@@ -119,6 +123,20 @@ def _range_test(page: Page, name: str, rows: list[dict[str, float]]) -> None:
     page.section(f"Learning-rate range test of {name}")
     caption = f"{loss} while the learning rate rose; a tenth of the rate with the least loss is a safe start."
     page.figure(range_test(found[:, 0], found[:, 1], best), caption)
+
+
+def _snapshots(page: Page, name: str, run: Path) -> None:
+    """The first pictures of each kind that the run drew, some from between, and the last."""
+    found = taken(run)
+    if found:
+        page.section(
+            f"Pictures of {name}",
+            "Samples; data beside reconstructions; latent numbers, each from low to high.",
+        )
+    for kind, files in found.items():
+        chosen = sorted({round(i) for i in np.linspace(0, len(files) - 1, SNAPSHOTS)})
+        pictures = [(embedded(files[i][1].read_bytes()), f"{files[i][0]:,} updates") for i in chosen]
+        page.strip(pictures, kind)
 
 
 def _settings(configs: dict[str, dict[str, Any]]) -> list[list[str]]:
