@@ -132,9 +132,8 @@ class Policy(nn.Module):
         if self.discrete:
             return action
         action = action.clamp(self.low, self.high)
-        if not (self.low.isfinite() & self.high.isfinite()).all():
-            return action
-        return (action - self.low) / (self.high - self.low) * 2 - 1
+        bounded = self.low.isfinite() & self.high.isfinite()
+        return torch.where(bounded, (action - self.low) / (self.high - self.low) * 2 - 1, action)
 
 
 def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[int, ...]]:

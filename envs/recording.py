@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from envs.faults import Fault, FaultyEnv
+from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.vector import make_one
 from training.arrays import npz
@@ -151,7 +152,7 @@ def record(
     nothing that happens in another. Episodes are cut (truncated) after `max_steps`; by default after
     10,000 where the environment has no time limit of its own.
     """
-    envs = [make_one(env) for _ in seeds]
+    envs: list[gym.Env] = [Replayable(make_one(env), i) for i in range(len(seeds))]
     if faults is not None:
         envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
     if max_steps is None:

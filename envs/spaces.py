@@ -15,8 +15,8 @@ class Spaces:
     """Sizes of observation and action.
 
     Discrete actions are 0 .. n-1, several at once a row of such numbers. Continuous ones are given in
-    [-1, 1], which `to_env` maps onto the bounds of the action space; what lies outside is clipped. A space
-    without finite bounds is taken as it is.
+    [-1, 1], which `to_env` maps onto the bounds of the action space, axis by axis; what lies outside is
+    clipped. An axis with one bound or none is taken as it is, and clipped at the bound.
     """
 
     obs: int  # numbers in an observation
@@ -49,6 +49,11 @@ class Spaces:
         )
 
     @property
+    def bounded(self) -> bool:
+        """Whether actions are continuous and have bounds on all sides."""
+        return bool(self.low) and bool(np.isfinite([*self.low, *self.high]).all())
+
+    @property
     def actions(self) -> int:
         """How many numbers a policy says about an action: one for each choice or each axis."""
         return self.discrete or sum(self.choices) or len(self.low)
@@ -60,6 +65,9 @@ class Spaces:
         if self.choices:
             return action
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            return action
-        return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        if bounded.all():
+            return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        least, most = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
+        mapped = least + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (most - least)
+        return np.where(bounded, mapped, np.clip(action, low, high)).astype(np.float32)
