@@ -1,6 +1,7 @@
 """What an agent sees and does, in numbers that a JSON file can hold."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -8,6 +9,11 @@ from gymnasium import spaces
 
 from envs.masks import MaskedBox
 from training.errors import InputError
+
+
+def of_pixels(space: gym.Space) -> bool:
+    """Whether what is observed is a picture (C, H, W) of bytes."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Spaces:
     low: tuple[float, ...] = ()  # lower bounds of continuous actions
     high: tuple[float, ...] = ()  # upper bounds of continuous actions
     choices: tuple[int, ...] = ()  # of an action of several discrete numbers: how many each may take
+    picture: tuple[int, ...] = ()  # channels, height and width, where the numbers are those of a picture
     masked: bool = False  # the last numbers of an observation say which choices are allowed
 
     @staticmethod
@@ -35,15 +42,22 @@ class Spaces:
             InputError: for observations that are not a row of numbers, and for actions that are neither
                 discrete, one or several, nor a row of numbers.
         """
-        if not (isinstance(obs, spaces.Box) and len(obs.shape) == 1):
-            raise InputError(f"{name} has observations {obs}, expected a Box with one axis")
-        size, masked = obs.shape[0], isinstance(obs, MaskedBox)
+        picture = obs.shape if isinstance(obs, spaces.Box) and of_pixels(obs) else ()
+        if not (isinstance(obs, spaces.Box) and (picture or len(obs.shape) == 1)):
+            raise InputError(
+                f"{name} has observations {obs}, expected a Box with one axis, or of bytes and three"
+            )
+        seen: dict[str, Any] = {
+            "obs": int(np.prod(obs.shape)),
+            "picture": picture,
+            "masked": isinstance(obs, MaskedBox),
+        }
         if isinstance(action, spaces.Discrete):
-            return Spaces(size, discrete=int(action.n), start=int(action.start), masked=masked)
+            return Spaces(**seen, discrete=int(action.n), start=int(action.start))
         if isinstance(action, spaces.MultiDiscrete) and action.nvec.ndim == 1 and not action.start.any():
-            return Spaces(size, choices=tuple(map(int, action.nvec)), masked=masked)
+            return Spaces(**seen, choices=tuple(map(int, action.nvec)))
         if isinstance(action, spaces.Box) and len(action.shape) == 1:
-            return Spaces(size, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
+            return Spaces(**seen, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
         raise InputError(
             f"{name} has actions {action}, expected Discrete, MultiDiscrete or a Box with one axis"
         )

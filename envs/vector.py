@@ -21,9 +21,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.masks import MaskedEnv, masked
-from envs.own import own
+from envs.own import made
+from envs.pictures import Pictures, colours
 from envs.replayable import Replayable
-from envs.spaces import Spaces
+from envs.spaces import Spaces, of_pixels
 from envs.transition import Transition
 from envs.workers import Workers
 from training.errors import InputError
@@ -62,7 +63,7 @@ class VectorEnv:
 
     def _begin(self, obs: np.ndarray) -> None:
         """All episodes are at their first observation."""
-        self.obs = self._tensor(obs)
+        self.obs = self._seen(obs)
         self.begins = self._flags(np.ones(self.num_envs, np.bool_))
         self._resetting = np.zeros(self.num_envs, np.bool_)
         self._return = np.zeros(self.num_envs)
@@ -84,7 +85,7 @@ class VectorEnv:
             reached[ended] = np.stack(list(info["final_obs"][ended]))
         elif ended.any():
             obs, _ = self._envs.reset(options={"reset_mask": ended})
-        next_obs = self._tensor(reached)
+        next_obs = self._seen(reached)
         transition = Transition(
             self.obs,
             action,
@@ -94,7 +95,7 @@ class VectorEnv:
             next_obs,
             self._flags(valid),
         )
-        self.obs = next_obs if obs is reached else self._tensor(obs)
+        self.obs = next_obs if obs is reached else self._seen(obs)
         self.begins = self._flags(begins)
         return transition
 
@@ -146,7 +147,7 @@ class VectorEnv:
                 pairs: Any = zip(inner.envs, held, strict=True)
                 shown = [env.load_state_dict(one) for env, one in pairs]
             for i, seen in enumerate(shown):
-                if not np.array_equal(np.float32(seen), state["obs"][i].cpu().numpy()):
+                if not np.array_equal(np.ravel(seen).astype(np.float32), state["obs"][i].cpu().numpy()):
                     raise InputError(
                         f"environment {i} did not repeat its episode: it draws from a generator of its own,"
                         " and cannot be resumed"
@@ -171,6 +172,9 @@ class VectorEnv:
             self._lengths += self._length[ended].tolist()
             self._return[ended] = 0.0
             self._length[ended] = 0
+
+    def _seen(self, obs: np.ndarray) -> Tensor:
+        return self._tensor(obs).flatten(1)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         own = np.array(array, np.float32)  # environments may use their memory again
@@ -209,23 +213,20 @@ def make_one(env: str, **options: Any) -> gym.Env:
 
     Its observations are flattened to one axis by Gymnasium's `flatten`: entries of a Dict in the order of
     their names, of a Tuple one after another, arrays row by row, discrete numbers one-hot. The mask of
-    allowed actions stands after them where there is one.
+    allowed actions stands after them where there is one. Pictures (H, W, 1 or 3) of bytes become the last
+    four frames (4, 84, 84), grey; other boxes of bytes with three axes are pictures (C, H, W) as they are.
 
     Raises:
-        InputError: for an environment that Gymnasium does not know or cannot make, and for images.
+        InputError: for an environment that Gymnasium does not know or cannot make.
     """
     env = split(env)[1]
-    try:
-        made = own(env, **options) or gym.make(env, disable_env_checker=True, **options)
-    except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
-    space = made.observation_space
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 3:
-        raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
+    one = made(env, **options)
+    space = one.observation_space
+    if of_pixels(space):
+        return Pictures(one) if colours(space) else one
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-    row = made if flat else gym.wrappers.FlattenObservation(made)
-    return MaskedEnv(row) if masked(env, made.action_space) else row
+    row = one if flat else gym.wrappers.FlattenObservation(one)
+    return MaskedEnv(row) if masked(env, one.action_space) else row
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:

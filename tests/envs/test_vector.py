@@ -9,7 +9,6 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 import tests.probes  # noqa: F401  (registers the probes)
 from envs import Transition, VectorEnv, make
 from envs.spaces import Spaces
-from envs.vector import make_one
 from training.errors import InputError
 from training.state import pack, unpack
 
@@ -154,14 +153,6 @@ def test_unknown_and_unfit_environments_are_refused_in_one_line() -> None:
         make("CartPole-v9", 2, seed=0)
     with pytest.raises(InputError, match="cannot be made"):
         make("no such thing", 2, seed=0)
-
-    class Painter(gym.Env):
-        observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
-        action_space = gym.spaces.Discrete(2)
-
-    gym.register("probe/painter-v0", Painter)
-    with pytest.raises(InputError, match=r"shows images \(8, 8, 3\)"):
-        make_one("probe/painter-v0")
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0"])
