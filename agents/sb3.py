@@ -97,6 +97,8 @@ class Policy(nn.Module):
         super().__init__()
         if cfg.hidden is None or cfg.activation is None:
             raise InputError("hidden and activation are not said, expected those of the network")
+        if spaces.picture:
+            raise InputError(f"{cfg.env} shows pictures, sb3 sees rows of numbers: try lab train ppo")
         if spaces.start:
             raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
         self.algo, self.discrete = cfg.algo, not spaces.low
@@ -177,6 +179,8 @@ class Learner:
         one.close()
         if self.spaces.masked:
             raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")
+        if self.spaces.picture:
+            raise InputError(f"{cfg.env} shows pictures, sb3 sees rows of numbers: try lab train ppo")
         self.device = pick(cfg.run.device)
         algorithm = getattr(sb3, cfg.algo)
         options = _options(algorithm, cfg)
