@@ -72,6 +72,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
     num_envs = share(cfg.num_envs, "num_envs")
     envs = make(cfg.env, num_envs, stream(cfg.run.seed, distributed.own("envs")) % 2**31)
     check(split(cfg.env)[1])
+    if envs.spaces.picture and kind not in (see := agents.registry.PICTURES):
+        raise InputError(f"{cfg.env} shows pictures, expected one of {', '.join(see)} instead of {kind}")
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)
@@ -104,10 +106,13 @@ def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
     seed = stream(cfg.run.seed, "evaluation")
     episodes = evaluate(learner.model.act, cfg.env, EVALUATION_EPISODES, seed, learner.device)
     score = float(episodes.returns.mean())
+    told = {"eval/return": score, "eval/length": float(episodes.length.mean())}
+    if not episodes.obs.shape[1]:  # pictures are not kept
+        return score, told
     seen = torch.from_numpy(episodes.obs[:: max(1, len(episodes.obs) // DEAD_ROWS)])
     with dead_units(learner.model) as dead:
         learner.model.act(seen.to(learner.device))
-    return score, {"eval/return": score, "eval/length": float(episodes.length.mean()), **dead}
+    return score, {**told, **dead}
 
 
 def model_work(kind: str, cfg: Any) -> Work:
