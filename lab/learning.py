@@ -14,6 +14,7 @@ from envs import make
 from envs.own import check
 from envs.vector import split
 from generative import data
+from lab.snapshots import snapshots
 from training import distributed, session
 from training.config import from_dict
 from training.diagnostics import dead_units
@@ -60,6 +61,8 @@ def _work(kind: str, cfg: Any) -> Work:
     if distributed.world() > 1 and kind not in TOGETHER:
         raise InputError(f"{kind} learns in one process, expected one of {', '.join(TOGETHER)} for more")
     if kind in agents.registry.ENGINES:
+        if cfg.run.init_from is not None:
+            raise InputError(f"{kind} is another library, which cannot start from {cfg.run.init_from}")
         return engine_work(kind, cfg)
     return agent_work(kind, cfg) if kind in agents.registry.MODULES else model_work(kind, cfg)
 
@@ -82,6 +85,7 @@ def agent_work(kind: str, cfg: Any) -> Work:
         subject=cfg.env,
         state=lambda: {"envs": envs.state_dict()},
         put_back=lambda tree: envs.load_state_dict(tree["envs"]),
+        renamed={"encoder": "net"},
     )
 
 
@@ -130,6 +134,9 @@ def model_work(kind: str, cfg: Any) -> Work:
             score, found = learner.model.measure(selection, labels)
         return score, {**found, **dead}
 
+    def show(run: Path, step: int) -> Mapping[str, Path]:
+        return snapshots(learner.model, selection, labels, table.shape, run, step)
+
     def check(tree: Tree) -> None:
         if tree["fingerprint"] != fingerprint:
             raise InputError(f"{cfg.data} has changed since the run began, expected the same rows")
@@ -142,5 +149,7 @@ def model_work(kind: str, cfg: Any) -> Work:
         subject=Path(cfg.data).stem,
         state=lambda: {"fingerprint": fingerprint},
         put_back=check,
+        show=show if len(table.shape) == 3 else None,
+        own=("form", "scale"),  # they belong to the data
         about=f"{len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests",
     )

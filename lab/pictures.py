@@ -2,12 +2,8 @@
 
 import io
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 SMALLEST = 32  # pixels that a picture's smaller side is at least blown up to
 GAP = 2  # pixels between pictures
@@ -38,8 +34,10 @@ def beside(*x: np.ndarray) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """The PNG of bytes (height, width, 3), or of numbers (height, width) from dark to bright."""
-    out = io.BytesIO()
     if pixels.ndim == 2:
-        pixels = pixels.repeat(SMALLEST, 0).repeat(SMALLEST, 1)
-    plt.imsave(out, pixels, format="png", cmap="bone")
+        low, high = float(pixels.min()), float(pixels.max())
+        bytes_ = np.round((pixels - low) / (high - low if high > low else 1.0) * 255).astype(np.uint8)
+        pixels = bytes_.repeat(SMALLEST, 0).repeat(SMALLEST, 1)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
     return out.getvalue()

@@ -1,6 +1,5 @@
 """Moving pictures for pages: GIFs, which every browser plays and which need nothing from outside."""
 
-import base64
 import io
 from collections.abc import Sequence
 
@@ -24,8 +23,3 @@ def gif(frames: Sequence[np.ndarray]) -> bytes:
         out, "GIF", save_all=True, append_images=drawn[1:], duration=BETWEEN_MS, loop=0, optimize=True
     )
     return out.getvalue()
-
-
-def embedded(video: bytes) -> str:
-    """A GIF as an image of a page."""
-    return f'<img alt="an episode" src="data:image/gif;base64,{base64.b64encode(video).decode()}">'

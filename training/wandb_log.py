@@ -34,6 +34,20 @@ class WandbLog:
         if self._run is not None:
             self._guarded(lambda: self._run.log({"global_step": step, **row}))
 
+    def show(self, step: int, pictures: Mapping[str, Path]) -> None:
+        """Sends files of pictures, or of moving ones, by name."""
+        if self._run is not None and pictures:
+            self._guarded(lambda: self._show(step, pictures))
+
+    def _show(self, step: int, pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        media = {
+            name: wandb.Image(str(file)) if file.suffix == ".png" else wandb.Video(str(file))
+            for name, file in pictures.items()
+        }
+        self._run.log({"global_step": step, **media})
+
     def keep(self, model: Path) -> None:
         """Sends a model folder as the run's artifact."""
         if self._run is not None and model.exists():

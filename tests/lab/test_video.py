@@ -42,7 +42,7 @@ def test_a_gif_holds_all_frames_small() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")  # Gymnasium says it too
 def test_environments_that_draw_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="probe/counter-v0.*(cannot be made|draws no pictures)"):
+    with pytest.raises(InputError, match=r"probe/counter-v0.*(cannot be made|draws no pictures)"):
         film(pushing, "probe/counter-v0", seed=0)
 
 
