@@ -176,4 +176,4 @@ def picture(pixels: np.ndarray) -> str:
 
 def embedded(picture: bytes, kind: str = "png") -> str:
     """An <img> that carries a picture."""
-    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(png).decode()}">'
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(picture).decode()}">'
