@@ -231,3 +231,30 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
             ended = terminated or truncated
     one.close()
     return frames
+
+
+def film(act: Act, env: str, seed: int, *, every: int = 2, most: int = 300) -> tuple[list[np.ndarray], float]:
+    """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
+
+    Raises:
+        InputError: for an environment that draws no pictures.
+    """
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    one = make_one(env, render_mode="rgb_array")
+    if "rgb_array" not in one.metadata.get("render_modes", ()):
+        raise InputError(f"{env} draws no pictures, expected rgb_array among its render_modes")
+    spaces = Spaces.of(one.observation_space, one.action_space, env)
+    obs, _ = one.reset(seed=seed)
+    frames, total, ended = [np.asarray(one.render())], 0.0, False
+    getattr(act, "begin", lambda: None)()
+    while not ended and len(frames) < most:
+        for _ in range(every):
+            given = spaces.to_env(act(torch.from_numpy(np.float32(obs)).reshape(1, -1)).cpu().numpy())[0]
+            obs, reward, terminated, truncated, _ = one.step(int(given) if spaces.discrete else given)
+            total, ended = total + float(reward), terminated or truncated
+            if ended:
+                break
+        frames.append(np.asarray(one.render()))
+    one.close()
+    return frames, total

@@ -174,6 +174,6 @@ def picture(pixels: np.ndarray) -> str:
     return embedded(out.getvalue())
 
 
-def embedded(png: bytes) -> str:
-    """An <img> that carries a PNG."""
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def embedded(picture: bytes, kind: str = "png") -> str:
+    """An <img> that carries a picture."""
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(picture).decode()}">'

@@ -13,6 +13,7 @@ from lab.detector_page import detector_page
 from lab.figures import curves, embedded, layers, range_test
 from lab.page import Page
 from lab.snapshots import taken
+from training.checkpoint import writing
 from training.errors import InputError
 from training.folder import read_config, read_rows
 
@@ -31,6 +32,7 @@ TITLES = {
     "optim": "Optimizer",
     "time": "Time",
 }
+SEED = 0  # of the episode in a video
 SNAPSHOTS = 3  # of each kind
 LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 
@@ -41,6 +43,7 @@ class Report:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs; several are drawn into one page
     out: Path | None = None  # the page to write; default: report.html in the folder of the first run
+    video: bool = False  # an episode of each agent, as episode.gif in its folder and on the page
 
 
 def main(words: list[str]) -> None:
@@ -70,6 +73,10 @@ def main(words: list[str]) -> None:
     for name, config in configs.items():
         if config["config"].get("optim", {}).get("schedule") == "range":
             _range_test(page, name, rows[name])
+    if told.video:
+        page.section("An episode", "Greedy, from the last model; every second of at most 600 steps.")
+        for name, run in zip(configs, told.runs, strict=True):
+            page.figure(*_video(run, name), narrow=True)
     for name, path in zip(names, told.runs, strict=True):
         _snapshots(page, name, path)
     for group, metrics in _by_group(rows).items():
@@ -82,6 +89,20 @@ def main(words: list[str]) -> None:
     page.table(["setting", *configs], _settings(configs))
     page.save(out)
     print(out)
+
+
+def _video(run: Path, name: str) -> tuple[str, str]:
+    """An episode of an agent as an image of a page, and what it shows; written beside the model too."""
+    from agents import registry  # a second of imports that pages without a video do without
+    from envs.recording import film
+    from lab.video import gif
+
+    agent = registry.load(run / "model")
+    frames, total = film(agent.policy.act, agent.cfg.env, SEED)
+    video = gif(frames)
+    with writing(run / "episode.gif") as file:
+        file.write(video)
+    return embedded(video, "gif"), f"{name}: return {total:g} in {len(frames)} frames, seed {SEED}"
 
 
 def _by_group(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
