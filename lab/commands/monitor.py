@@ -82,6 +82,8 @@ def main(words: list[str]) -> None:
     if told.run is not None:
         read_config(told.run)
         agent = registry.load(told.run / "model")
+        if agent.spaces.picture:
+            raise InputError(f"{told.run} sees pictures, a monitor expects rows of numbers")
         path = told.dir or told.run / "monitor"
     else:
         assert told.log is not None
