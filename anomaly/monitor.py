@@ -184,7 +184,8 @@ class RolloutMonitor(StepScores):
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
             "policy_unit": None if self.policy is None else self.policy.unit,
-            "arrays": [self.bias, self.whiten, self.guard],
+            "arrays": [self.bias, self.whiten],
+            "guard": self.guard,
             "regimes": asdict(self.regimes),
             "bands": asdict(self.bands),
             "promise": asdict(self.promise),
@@ -206,6 +207,8 @@ class RolloutMonitor(StepScores):
         if description.get("kind") != "monitor":
             raise InputError(f"{folder} holds a {description.get('kind')!r}, expected a monitor")
         tree: dict[str, Any] = unpack(tensors, description["tree"])
+        if "guard" not in tree:
+            raise InputError(f"{folder} was written by an older version, expected a monitor fitted again")
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])
         ensemble = Ensemble(base, tree["rest"], tree["layers"], tree["bounds"])
@@ -215,7 +218,8 @@ class RolloutMonitor(StepScores):
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
         check = None if policy is None else PolicyCheck(policy, scales, unit)
         monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
-        monitor.bias, monitor.whiten, monitor.guard = tree["arrays"]
+        monitor.bias, monitor.whiten = tree["arrays"]
+        monitor.guard = tree["guard"]
         monitor.regimes = Regimes(**tree["regimes"])
         monitor.bands = Bands(**tree["bands"])
         monitor.promise = Promise(**tree["promise"])

@@ -16,7 +16,9 @@ from anomaly.rollouts import after, time_matched_auroc
 from envs.faults import Fault, FaultyEnv
 from envs.recording import Episodes, record
 from envs.vector import make_one
+from training.checkpoint import save_model
 from training.errors import InputError
+from training.state import pack
 
 ENV = "CartPole-v1"
 SMALL = Config(members=2, hidden=(16,), steps=300, place_steps=200)
@@ -248,7 +250,7 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
     again = RolloutMonitor.load(tmp_path / "model")
     fresh = episodes(FRESH)
     np.testing.assert_array_equal(again.score(fresh), monitor.score(fresh))
-    assert again.promise == monitor.promise
+    assert (again.promise, again.guard) == (monitor.promise, monitor.guard)
     assert again.live.rule == monitor.live.rule
 
 
@@ -306,6 +308,17 @@ def test_endless_runs_are_calibrated_saved_and_armed_again(tmp_path: Path) -> No
     assert again.promise == made.promise
     assert again.live.rule == Rule(latch=False, cooldown=128)
     assert "stretches of 128 clean steps" in again.promise.kept(again.score(long))
+
+
+def test_a_monitor_of_an_older_version_is_told_apart(tmp_path: Path) -> None:
+    save_model(tmp_path / "old", *_old())
+    with pytest.raises(InputError, match="written by an older version"):
+        RolloutMonitor.load(tmp_path / "old")
+
+
+def _old() -> tuple[dict, dict]:
+    tensors, rest = pack({"scales": {}, "alarm": [1.0, 0.05, 10]})
+    return tensors, {"kind": "monitor", "config": {}, "tree": rest}
 
 
 def test_a_guard_that_clean_episodes_trip_counts_for_less(monitor: RolloutMonitor) -> None:
