@@ -78,6 +78,7 @@ class Detector:
         sample = data if isinstance(data, Sample) else of_table(data, seed)
         names = members_of(kind, len(sample.shape) == 3)
         whole = names[0] in KINDS
+        kind = names[0] if whole else kind
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)
