@@ -25,11 +25,25 @@ PPO = {
     "Acrobot-v1": ppo.Config(
         env="Acrobot-v1",
         num_envs=32,
-        rollout=128,
+        rollout=256,
+        epochs=8,
+        minibatch=1_024,
+        lr=3e-3,
         lam=0.94,
         activation="silu",
         reward_scale=0.03,
-        run=RunConfig(steps=200_000),
+        run=RunConfig(steps=500_000),
+    ),
+    "Pendulum-v1": ppo.Config(
+        env="Pendulum-v1",
+        rollout=128,
+        epochs=15,
+        lr=2e-3,
+        gamma=0.95,
+        reward_scale=0.1,
+        activation="tanh",
+        shared=False,
+        run=RunConfig(steps=100_000),
     ),
     # Two runs by hand on EnvPool, 50 greedy episodes in Gymnasium each: 275.9 and 192.6, 50 CPU seconds.
     # `python -m benchmarks.returns --only ppo --env LunarLander-v3 --backend envpool` tells more.
@@ -93,6 +107,20 @@ DQN = {
         hidden=(128, 128),
         activation="tanh",
         run=RunConfig(steps=100_000),
+    ),
+    "MountainCar-v0": dqn.Config(
+        env="MountainCar-v0",
+        num_envs=8,
+        collect=32,
+        updates=16,
+        batch=256,
+        n_step=5,
+        lr=2e-3,
+        reward_scale=0.05,
+        explore_steps=24_000,
+        hidden=(128, 128),
+        activation="tanh",
+        run=RunConfig(steps=120_000),
     ),
 }
 
@@ -192,9 +220,9 @@ REINFORCE = {
 }
 
 SAC = {
-    # -238.9 at the end of 3 runs, -150.9 the best and -410.8 the worst, 33.5 CPU seconds:
-    # `python -m benchmarks.returns --only sac --seeds 3`.
-    "Pendulum-v1": sac.Config(env="Pendulum-v1", run=RunConfig(steps=20_000)),
+    "Pendulum-v1": sac.Config(
+        env="Pendulum-v1", updates=16, batch=128, reward_scale=0.1, run=RunConfig(steps=20_000)
+    ),
 }
 
 PPO_LSTM = {

@@ -116,7 +116,7 @@ class Learner:
         self.slow.load_state_dict(self.model.state_dict())
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         windows = Windows(cfg.n_step, cfg.gamma, cfg.reward_scale)
-        self.replay = Replay(cfg.replay, windows, self.device)
+        self.replay = Replay(cfg.replay, windows, self.device, spaces.picture)
         self.generator = torch_generator(cfg.run.seed, "qr_dqn", self.device)
         self.step = 0
         self.bouts = 0

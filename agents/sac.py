@@ -99,6 +99,8 @@ class Actor(nn.Module):
         super().__init__()
         if not spaces.low:
             raise InputError(f"{cfg.env} has discrete actions, sac expects continuous ones: try ppo")
+        if not spaces.bounded:
+            raise InputError(f"{cfg.env} has actions without bounds, sac expects bounds on all: try ppo")
         self.head = SquashedGaussian(spaces.actions)
         self.net = mlp(spaces.obs, cfg.hidden, 2 * spaces.actions, cfg.activation, output_gain=0.01)
 

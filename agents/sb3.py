@@ -97,6 +97,8 @@ class Policy(nn.Module):
         super().__init__()
         if cfg.hidden is None or cfg.activation is None:
             raise InputError("hidden and activation are not said, expected those of the network")
+        if spaces.picture:
+            raise InputError(f"{cfg.env} shows pictures, sb3 sees rows of numbers: try lab train ppo")
         if spaces.start:
             raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
         self.algo, self.discrete = cfg.algo, not spaces.low
@@ -132,9 +134,8 @@ class Policy(nn.Module):
         if self.discrete:
             return action
         action = action.clamp(self.low, self.high)
-        if not (self.low.isfinite() & self.high.isfinite()).all():
-            return action
-        return (action - self.low) / (self.high - self.low) * 2 - 1
+        bounded = self.low.isfinite() & self.high.isfinite()
+        return torch.where(bounded, (action - self.low) / (self.high - self.low) * 2 - 1, action)
 
 
 def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[int, ...]]:
@@ -178,6 +179,8 @@ class Learner:
         one.close()
         if self.spaces.masked:
             raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")
+        if self.spaces.picture:
+            raise InputError(f"{cfg.env} shows pictures, sb3 sees rows of numbers: try lab train ppo")
         self.device = pick(cfg.run.device)
         algorithm = getattr(sb3, cfg.algo)
         options = _options(algorithm, cfg)

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from agents import registry, sb3
 from envs import Spaces
 from envs.vector import make_one
@@ -22,11 +24,13 @@ from training.errors import InputError
 
 TIMEOUT_S = 120
 NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space")  # of what is code
-ALGOS: dict[str, sb3.Algo] = {  # A2C and DDPG share the classes of PPO and TD3
+QR_DQN = "sb3_contrib.qrdqn.policies.QRDQNPolicy"
+ALGOS: dict[str, sb3.Algo] = {  # A2C and TRPO share the class of PPO, DDPG that of TD3; QR-DQN acts like DQN
     "stable_baselines3.common.policies.ActorCriticPolicy": "PPO",
     "stable_baselines3.dqn.policies.DQNPolicy": "DQN",
     "stable_baselines3.sac.policies.SACPolicy": "SAC",
     "stable_baselines3.td3.policies.TD3Policy": "TD3",
+    QR_DQN: "DQN",
 }
 
 
@@ -77,9 +81,15 @@ def main(file: Path, folder: Path) -> None:
     others = {name: None for name, item in told.items() if isinstance(item, dict) and name not in NEEDED}
     data, parameters, _ = load_from_zip_file(file, custom_objects=others, device="cpu")
     if data is None or (missing := [name for name in NEEDED if name not in data]):
-        raise InputError(f"{', '.join(missing)} cannot be read here, expected what Stable-Baselines3 has")
+        whose = told["policy_class"].get("__module__", "") if data and "policy_class" in missing else ""
+        origin = f" (of {whose}, which may have to be installed)" if whose else ""
+        raise InputError(
+            f"{', '.join(missing)} cannot be read here{origin}, expected what Stable-Baselines3 has"
+        )
     algo = _algo(data)
     state: Any = parameters["policy"]
+    if _name(data["policy_class"]) == QR_DQN:
+        state = _values(state, int(data["action_space"].n))
     weights, hidden = sb3.acting(algo, state)
     description = {
         "config": {"algo": algo, "hidden": hidden, "activation": _activation(algo, data["policy_kwargs"])},
@@ -92,9 +102,11 @@ def main(file: Path, folder: Path) -> None:
 def _algo(data: dict[str, Any]) -> sb3.Algo:
     """Which algorithm it was; raises InputError where a class of the policy is not one we can rebuild."""
     policy, options = data["policy_class"], data["policy_kwargs"]
-    name = f"{policy.__module__}.{policy.__qualname__}"
+    name = _name(policy)
     if name not in ALGOS:
-        raise InputError(f"its policy is {name}, expected MlpPolicy of PPO, A2C, DQN, SAC, TD3 or DDPG")
+        raise InputError(
+            f"its policy is {name}, expected MlpPolicy of PPO, A2C, DQN, SAC, TD3, DDPG, TRPO or QR-DQN"
+        )
     extractor = options.get("features_extractor_class")
     if extractor is not None and extractor.__name__ != "FlattenExtractor":
         raise InputError(f"its features come from {extractor.__qualname__}, expected none but Flatten")
@@ -106,6 +118,23 @@ def _algo(data: dict[str, Any]) -> sb3.Algo:
     if algo == "TD3" and options.get("n_critics") == 1:
         return "DDPG"
     return algo
+
+
+def _name(policy: type) -> str:
+    return f"{policy.__module__}.{policy.__qualname__}"
+
+
+def _values(state: dict[str, Tensor], actions: int) -> dict[str, Tensor]:
+    """A Q network that gives the means of a network of quantiles: the last layer's, over quantiles."""
+    net = {
+        name.replace("quantile_net.quantile_net", "q_net.q_net", 1): value
+        for name, value in state.items()
+        if name.startswith("quantile_net.")
+    }
+    last = max(int(name.split(".")[2]) for name in net)
+    for name in (f"q_net.q_net.{last}.weight", f"q_net.q_net.{last}.bias"):
+        net[name] = net[name].unflatten(0, (-1, actions)).mean(0)
+    return net
 
 
 def _activation(algo: sb3.Algo, options: dict[str, Any]) -> str:

@@ -5,14 +5,14 @@
     verdict = monitor.update(obs, action)            # what arrived, and the action that led to it
 
 An ensemble foretells the next observation; what is left is whitened to innovations, of which
-`anomaly.monitor_statistics` takes two-sided statistics at three time scales. A VAE tells places that were
-never seen, a guard numbers that no sensor gives. The score is the largest statistic, each in units of its own
-clean tail at that time since the start. The alarm's threshold is the conformal quantile of whole episodes'
-highest scores: episodes are exchangeable, steps are not.
+`anomaly.monitor_statistics` takes two-sided statistics at three time scales, by regimes of state and
+action. A VAE tells places that were never seen, a guard numbers that no sensor gives. The score is the
+largest statistic, each in units of its own clean tail. The alarm's threshold is the conformal quantile of
+whole episodes' highest scores: episodes are exchangeable, steps are not. `calibrate_endless` is for runs
+that are never reset.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from anomaly.calibration import realised_range, threshold
+from anomaly.monitor_bands import Bands
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
-from anomaly.monitor_state import Scales, Watch, check_clean, latest
-from anomaly.monitor_statistics import Channels, Moments, averaged, bounded, edges, quantile_band
+from anomaly.monitor_policy import Policy, PolicyCheck
+from anomaly.monitor_promise import STRETCH, Promise, check_episodes
+from anomaly.monitor_regimes import Regimes
+from anomaly.monitor_scores import StepScores
+from anomaly.monitor_state import Scales, check_clean
 from envs.recording import Episodes
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
@@ -33,20 +36,22 @@ from training.seeds import numpy_generator
 from training.state import pack, unpack
 
 HELD = 0.2  # share of the episodes to fit that make the first bands, and select when the VAE stops
-GUARD = 10.0  # weight of what no sensor gives: one deviation beyond the range counts as 7
 
 
-class RolloutMonitor:
+class RolloutMonitor(StepScores):
     """What clean episodes look like, and from which score on an episode raises an alarm."""
 
-    def __init__(self, cfg: Config, scales: Scales, transitions: Transitions, places: Places) -> None:
-        self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
-        self.channels = Channels(scales.sensors, scales.actuators)
-        self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
-        self.edges = np.zeros(1, int)
-        self.band: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
+    def __init__(
+        self,
+        cfg: Config,
+        scales: Scales,
+        transitions: Transitions,
+        places: Places,
+        policy: PolicyCheck | None = None,
+    ) -> None:
+        super().__init__(cfg, scales, transitions, places, policy)
         self.held: Episodes | None = None  # clean episodes that bands may be made of once more
-        self.threshold, self.alpha, self.calibrated_on = math.inf, math.nan, 0
+        self.promise = Promise()
         self.live = Live(self, scales, Rule())
 
     @staticmethod
@@ -54,10 +59,12 @@ class RolloutMonitor:
         clean: Episodes,
         cfg: Config | None = None,
         transitions: Callable[[Scales], Transitions] | None = None,
+        policy: Policy | None = None,
     ) -> "RolloutMonitor":
         """Learns clean episodes; a fifth of them is held out to make the bands.
 
-        `transitions` takes the place of the ensemble where somebody knows better: a simulator, say.
+        `transitions` takes the place of the ensemble where somebody knows better: a simulator, say. With the
+        `policy` that is watched, one without memory, `anomaly.monitor_policy` looks at what it makes of them.
 
         Raises:
             InputError: for fewer than 5 episodes, only short ones, or numbers that are not finite.
@@ -77,9 +84,10 @@ class RolloutMonitor:
         places = Places.fit(
             scales.scaled(fit.next_obs), scales.scaled(select.next_obs), cfg.place_steps, cfg.seed
         )
-        monitor = RolloutMonitor(cfg, scales, net, places)
+        check = None if policy is None else PolicyCheck.of(policy, scales, fit)
+        monitor = RolloutMonitor(cfg, scales, net, places, check)
         monitor.held = select
-        monitor._make_bands([select])
+        monitor.make_bands([select])
         return monitor
 
     def calibrate(self, clean: Episodes, alpha: float = 0.05) -> None:
@@ -93,59 +101,34 @@ class RolloutMonitor:
         """
         check_clean(clean, 1)
         self.scales.expect(clean)
-        if not 0 < alpha < 1:
-            raise InputError(f"alpha is {alpha}, expected a rate between 0 and 1")
-        needed = math.ceil(1 / alpha - 1e-9) - 1
-        if len(clean) < needed:
-            raise InputError(
-                f"alpha is {alpha} with {len(clean)} episodes to calibrate, expected {needed} or more"
-            )
-        half = len(clean) // 2
+        needed, half = check_episodes(alpha, len(clean)), len(clean) // 2
         if len(clean) - half >= needed and half > 1 and self.held is not None:
-            self._make_bands([self.held, clean.part(np.arange(half))])
-            clean = clean.part(np.arange(half, len(clean)))
-        highest = np.nanmax(self.score(clean), axis=1)
-        self.threshold, self.alpha = threshold(np.sort(highest), alpha), alpha
-        self.calibrated_on = len(clean)
+            clean = self._spend_half(clean)
+        self.promise = Promise.of_episodes(self.score(clean), alpha)
 
-    def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
-        """How strange each step is (E, T); NaN after an episode's end."""
-        self.scales.expect(episodes)
-        found = np.full((len(episodes), int(episodes.length.max(initial=0))), np.nan)
-        for step, rows, watch, guard in self._walk(episodes):
-            found[rows, step] = self._judge(watch, guard)
-        return found
+    def calibrate_endless(self, clean: Episodes, run_length: int) -> None:
+        """Sets the threshold so that false alarms are at least `run_length` steps apart, in the mean.
+
+        For a control loop that is never reset; alarms end after as many quiet steps as a stretch has.
+
+        Raises:
+            InputError: when there are too few clean steps for it; the message says how many it takes.
+        """
+        check_clean(clean, 1)
+        self.scales.expect(clean)
+        if len(clean) > 3 and self.held is not None:
+            clean = self._spend_half(clean)
+        self.promise = Promise.of_runs(self.score(clean), run_length)
+        self.live.rule = Rule(latch=False, cooldown=STRETCH)
 
     def alarms(self, score: Float[np.ndarray, "E T"]) -> Bool[np.ndarray, "E T"]:
         """Whether each step is above the threshold."""
         return score > self.threshold
 
-    def promise(self, alarms: int, tests: int) -> str:
-        """What was promised about false alarms, and whether `alarms` of `tests` clean episodes fit it."""
-        low, high = realised_range(self.calibrated_on, self.alpha, tests)
-        return (
-            f"{alarms} of {tests} clean episodes raised a false alarm. At most {self.alpha:.0%} are promised,"
-            f" in the mean over sets of {self.calibrated_on} calibration episodes; {low} to {high} of {tests}"
-            " fit that."
-        )
-
-    def start(self, obs: Float[np.ndarray, "B O"]) -> Watch:
-        """The state of episodes that start with the given observations; what is no number counts as usual."""
-        seen = self.scales.scaled(obs)
-        seen = np.where(np.isfinite(seen), seen, 0.0)
-        return Watch.of(seen, self.cfg.history, self.scales.actuators, self.channels.count)
-
-    def step(
-        self, watch: Watch, obs: Float[np.ndarray, "B O"], action: Float[np.ndarray, "B A"]
-    ) -> Float[np.ndarray, " B"]:
-        """The scores of observations that arrived after actions, encoded; `watch` goes on."""
-        return self._judge(watch, self._advance(watch, obs, action))
-
-    def foretold(self, watch: Watch, action: np.ndarray) -> Float[np.ndarray, "B O"]:
-        """The observations that are expected after encoded actions, in the sensors' own units."""
-        mean, _, _ = self.transitions(watch.past, latest(watch.acts, action))
-        scales = self.scales
-        return (watch.past[:, -scales.sensors :] + mean * scales.change) * scales.deviation + scales.mean
+    @property
+    def threshold(self) -> float:
+        """The score above which a step raises an alarm."""
+        return self.promise.threshold
 
     def update(
         self, obs: np.ndarray, action: Any = None, start: Bool[np.ndarray, " N"] | None = None
@@ -180,88 +163,16 @@ class RolloutMonitor:
         """Ends all alarms."""
         self.live.rearm()
 
-    def _advance(self, watch: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-        scales, sensors = self.scales, self.scales.sensors
-        now = watch.past[:, -sensors:]
-        seen = scales.scaled(obs)
-        if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
-            finite = np.isfinite(seen)
-            seen = np.where(finite, seen, now)
-        watch.acts = latest(watch.acts, action)
-        mean, sigma, doubt = self.transitions(watch.past, watch.acts)
-        change = (seen - now) / scales.change
-        z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
-        extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1).T
-        values = self.channels.of(z, watch.z, now, action, extra)
-        watch.average = averaged(watch.average, values, watch.step)
-        watch.z, watch.step = z, watch.step + 1
-        watch.repeats = (watch.repeats + 1) * (seen == now)
-        guard = scales.guard(seen, change, watch.repeats)
-        watch.past = latest(watch.past, seen)
-        if broken:
-            guard = np.where(finite.all(axis=1), guard, math.inf)
-        return guard
-
-    def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
-        assert self.band is not None
-        where: Any = self.edges.searchsorted(watch.step - 1, side="right") - 1
-        if len(where) == 1:
-            where = int(where[0])  # a view, where a list of bins makes copies
-        mean, inverse, middle, scale = (part[where] for part in self.band)
-        off = watch.average - mean
-        off *= inverse
-        found = self.channels.gather(off)
-        found -= middle
-        found *= scale
-        return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
-
-    def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
-        """Step, episodes that are still going on, their state and their guard, step by step."""
-        action = self.scales.encode(episodes.action)
-        rows = np.arange(len(episodes))
-        watch = self.start(episodes.obs[episodes.starts].astype(np.float64))
-        for step in range(int(episodes.length.max(initial=0))):
-            going = episodes.length[rows] > step
-            if not going.all():
-                rows, watch = rows[going], watch.rows(going)
-            at = episodes.starts[rows] + step
-            guard = self._advance(watch, episodes.next_obs[at].astype(np.float64), action[at])
-            yield step, rows, watch, guard
-
-    def _make_bands(self, parts: list[Episodes]) -> None:
-        """Whitening, then the bands of channels, then those of statistics, from clean episodes."""
-        self._whiten(parts)
-        lengths = np.concatenate([part.length for part in parts])
-        self.edges = edges(lengths)
-        moments = Moments(len(self.edges), *self.start(np.zeros((1, self.scales.sensors))).average.shape[1:])
-        for part in parts:
-            for step, _, watch, _ in self._walk(part):
-                moments.add(int(self.edges.searchsorted(step, side="right")) - 1, watch.average)
-        mean, inverse = moments.band()
-        values, where = [], []
-        for part in parts:
-            for step, _, watch, _ in self._walk(part):
-                at = int(self.edges.searchsorted(step, side="right")) - 1
-                values.append(self.channels.gather((watch.average - mean[at]) * inverse[at]))
-                where.append(np.full(len(values[-1]), at))
-        middle, scale = quantile_band(np.concatenate(values), np.concatenate(where), len(self.edges))
-        self.band = mean, inverse, middle, scale
-
-    def _whiten(self, parts: list[Episodes]) -> None:
-        """Innovations of mean 0, deviation 1 and no correlation, each as near to its own sensor as can be."""
-        found = []
-        for part in parts:
-            x, act, change = self.scales.histories(part, self.cfg.history)
-            mean, sigma, _ = self.transitions(x, act)
-            found.append(bounded((change - mean) / sigma))
-        raw = np.concatenate(found)
-        self.bias = raw.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(raw.T)))
-        self.whiten = (vectors / np.sqrt(np.maximum(values, 1e-4))) @ vectors.T
+    def _spend_half(self, clean: Episodes) -> Episodes:
+        """Makes the bands of half of the episodes and those held out of the fit; returns the other half."""
+        assert self.held is not None
+        half = len(clean) // 2
+        self.make_bands([self.held, clean.part(np.arange(half))])
+        return clean.part(np.arange(half, len(clean)))
 
     def save(self, folder: Path) -> None:
         """Writes a model folder that `load` reads."""
-        if not isinstance(self.transitions, Ensemble) or self.band is None:
+        if not isinstance(self.transitions, Ensemble) or self.bands is None:
             raise InputError(
                 "the monitor's transitions are not its own ensemble, expected one that was fitted"
             )
@@ -272,15 +183,21 @@ class RolloutMonitor:
             "layers": self.transitions.layers,
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
-            "arrays": [self.bias, self.whiten, self.edges, *self.band],
-            "alarm": [self.threshold, self.alpha, self.calibrated_on],
+            "policy_unit": None if self.policy is None else self.policy.unit,
+            "arrays": [self.bias, self.whiten],
+            "regimes": asdict(self.regimes),
+            "bands": asdict(self.bands),
+            "promise": asdict(self.promise),
+            "rule": asdict(self.live.rule),
         }
         tensors, rest = pack(tree)
         save_model(folder, tensors, {"kind": "monitor", "config": asdict(self.cfg), "tree": rest})
 
     @staticmethod
-    def load(folder: Path) -> "RolloutMonitor":
+    def load(folder: Path, policy: Policy | None = None) -> "RolloutMonitor":
         """Reads what `save` wrote; it may be calibrated again, but keeps its bands.
+
+        A monitor that was fitted with a policy needs it again.
 
         Raises:
             InputError: when the folder is missing, damaged or holds something else.
@@ -292,8 +209,15 @@ class RolloutMonitor:
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])
         ensemble = Ensemble(base, tree["rest"], tree["layers"], tree["bounds"])
-        monitor = RolloutMonitor(cfg, Scales(**tree["scales"]), ensemble, Places(*tree["places"]))
-        monitor.bias, monitor.whiten, monitor.edges, *band = tree["arrays"]
-        monitor.band = tuple(band)
-        monitor.threshold, monitor.alpha, monitor.calibrated_on = tree["alarm"]
+        unit, scales = tree["policy_unit"], Scales(**tree["scales"])
+        if (unit is None) != (policy is None):
+            has, wants = ("no", "none") if unit is None else ("a", "it: load(folder, policy=...)")
+            raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
+        check = None if policy is None else PolicyCheck(policy, scales, unit)
+        monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
+        monitor.bias, monitor.whiten = tree["arrays"]
+        monitor.regimes = Regimes(**tree["regimes"])
+        monitor.bands = Bands(**tree["bands"])
+        monitor.promise = Promise(**tree["promise"])
+        monitor.live.rule = Rule(**tree["rule"])
         return monitor

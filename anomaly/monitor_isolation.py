@@ -1,8 +1,8 @@
 """Which sensor is wrong: the one without which the last steps look normal.
 
-Each sensor in turn, from each of some steps on, is replaced by what the transition model foretells from the
-others and from its own replaced past, and the score is taken again. When no single sensor explains the score,
-it is an actuator or the world.
+Each sensor in turn, from each of some steps on, is masked: replaced by what the transition model foretells
+from the past, in which it is replaced as well, and from what the others read now. The score is taken again.
+When no single sensor explains the score, it is an actuator or the world.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from anomaly.monitor_state import Watch
 
 BACK = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # steps before now from which on a sensor may have been wrong
 SMALL = 0.1  # share of the largest deviation that still counts as none
+SUSPECTS = 12  # sensors that are tried, where there are more: those with the largest innovations
 SETTLED = 3  # readings that a guess at the kind of fault needs
 
 
@@ -22,10 +23,13 @@ SETTLED = 3  # readings that a guess at the kind of fault needs
 class Scorer(Protocol):
     """What isolation asks of the monitor."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float: ...
 
     def step(self, watch: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray: ...
-    def foretold(self, watch: Watch, action: np.ndarray) -> np.ndarray: ...
+    def foretold(
+        self, watch: Watch, obs: np.ndarray, action: np.ndarray, sensor: np.ndarray
+    ) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ def isolate(
     scorer: Scorer, base: Watch, obs: Float[np.ndarray, "W O"], action: Float[np.ndarray, "W A"]
 ) -> Finding:
     """Names the sensor; `base` is the state (of one episode) before the W readings and encoded actions."""
-    steps, sensors = obs.shape
+    steps = len(obs)
     starts = np.array([steps - back for back in BACK if back <= steps])
-    sensor, start = (grid.ravel() for grid in np.meshgrid(np.arange(sensors), starts, indexing="ij"))
+    tried = _suspects(scorer, base, obs, action)
+    sensor, start = (grid.ravel() for grid in np.meshgrid(tried, starts, indexing="ij"))
     cases = np.arange(len(sensor))
     watch = base.rows(np.zeros(len(cases), int))
     worst = np.zeros(len(cases))
@@ -54,7 +59,7 @@ def isolate(
         acts = np.repeat(action[t : t + 1], len(cases), axis=0)
         seen = np.repeat(obs[t : t + 1], len(cases), axis=0)
         masked = t >= start
-        replaced = scorer.foretold(watch, acts)[cases, sensor]
+        replaced = scorer.foretold(watch, seen, acts, sensor)
         seen[cases[masked], sensor[masked]] = replaced[masked]
         used[t] = seen[cases, sensor]
         score = scorer.step(watch, seen, acts)
@@ -70,6 +75,17 @@ def isolate(
     begin += int((~(off <= SMALL * off.max())).argmax())  # the start may lie a few good readings before
     kind = guess(obs[begin:, found], used[begin:, case])
     return Finding(found, kind, steps - 1 - begin, float(worst[case]), watch.rows(cases[case : case + 1]))
+
+
+def _suspects(scorer: Scorer, base: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
+    sensors = obs.shape[1]
+    if sensors <= SUSPECTS:
+        return np.arange(sensors)
+    watch, largest = base.rows(np.zeros(1, int)), np.zeros(sensors)
+    for reading, acted in zip(obs, action, strict=True):
+        scorer.step(watch, reading[None], acted[None])
+        largest = np.maximum(largest, np.where(np.isfinite(reading), np.abs(watch.z[0]), np.inf))
+    return np.sort(np.argsort(largest)[-SUSPECTS:])
 
 
 def guess(reading: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> str:

@@ -148,6 +148,7 @@ class Live:
             if found is not None and found.sensor is not None:
                 obs = obs.copy()
                 acted = action[row : row + 1]
-                obs[row, found.sensor] = self._scorer.foretold(found.watch, acted)[0, found.sensor]
+                at = np.array([found.sensor])
+                obs[row, at] = self._scorer.foretold(found.watch, obs[row : row + 1], acted, at)
                 self._scorer.step(found.watch, obs[row : row + 1], acted)
         return obs

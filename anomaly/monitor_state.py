@@ -11,6 +11,9 @@ from jaxtyping import Float
 from envs.recording import Episodes
 from training.errors import InputError
 
+WIDE = 25  # sensors from which on products with all of them would be too many
+DIRECTIONS = 8  # of the state that innovations are multiplied with there
+
 
 @dataclass(frozen=True)
 class Scales:
@@ -23,6 +26,7 @@ class Scales:
     high: np.ndarray  # (O,) highest reading, scaled
     fastest: np.ndarray  # (O,) largest change in a step, in deviations of the change
     longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same
+    view: np.ndarray  # (O, S) directions in which the state is seen by innovations
     action_mean: np.ndarray  # (A,) of encoded actions
     action_deviation: np.ndarray  # (A,)
     env: str
@@ -32,13 +36,11 @@ class Scales:
     @staticmethod
     def of(clean: Episodes) -> "Scales":
         """From clean episodes."""
-        obs, moved = clean.next_obs.astype(float), (clean.next_obs.astype(float) - clean.obs)
-        deviation = obs.std(axis=0)
-        deviation = np.where(deviation > 1e-9, deviation, 1.0)
+        obs, moved = clean.next_obs.astype(float), clean.next_obs.astype(float) - clean.obs
+        deviation = _unit(obs)
         change = np.maximum((moved / deviation).std(axis=0), 1e-6)
         scaled = (obs - obs.mean(axis=0)) / deviation
         action = _one_hot(clean.action, clean.first, clean.actions)
-        spread = action.std(axis=0)
         return Scales(
             mean=obs.mean(axis=0),
             deviation=deviation,
@@ -47,8 +49,9 @@ class Scales:
             high=scaled.max(axis=0),
             fastest=np.maximum(np.abs(moved / deviation / change).max(axis=0), 1.0),
             longest=_longest_repeats(clean),
+            view=_directions(scaled),
             action_mean=action.mean(axis=0),
-            action_deviation=np.where(spread > 1e-9, spread, 1.0),
+            action_deviation=_unit(action),
             env=clean.env,
             first=clean.first,
             actions=clean.actions,
@@ -160,6 +163,7 @@ class Watch:
     z: np.ndarray  # (B, O) the last innovation
     average: np.ndarray  # (B, R, C) of the channels
     repeats: np.ndarray  # (B, O) steps since the reading last changed
+    regime: np.ndarray  # (B,) of the last step, see `monitor_regimes`
 
     @staticmethod
     def of(seen: np.ndarray, history: int, actuators: int, channels: int) -> "Watch":
@@ -172,6 +176,7 @@ class Watch:
             z=np.zeros((rows, sensors)),
             average=np.zeros((rows, 3, channels)),
             repeats=np.zeros((rows, sensors)),
+            regime=np.zeros(rows, int),
         )
 
     def rows(self, which: np.ndarray) -> "Watch":
@@ -182,6 +187,21 @@ class Watch:
         """Replaces some of the episodes."""
         for field in fields(self):
             getattr(self, field.name)[which] = getattr(others, field.name)
+
+
+def _directions(scaled: np.ndarray) -> np.ndarray:
+    """Those of the sensors themselves, or where there are many, those in which most of the variance lies."""
+    sensors = scaled.shape[1]
+    if sensors <= WIDE:
+        return np.eye(sensors)
+    values, vectors = np.linalg.eigh(np.cov(scaled.T))
+    return vectors[:, -DIRECTIONS:] / np.sqrt(np.maximum(values[-DIRECTIONS:], 1e-9))
+
+
+def _unit(columns: np.ndarray) -> np.ndarray:
+    """The deviation of each column; one that only rounding moves has its size as the unit, or 1."""
+    deviation, size = columns.std(axis=0), np.abs(columns).max(axis=0, initial=0.0)
+    return np.where(deviation > 4 * np.finfo(np.float32).eps * size, deviation, np.where(size > 0, size, 1.0))
 
 
 def _one_hot(action: np.ndarray, first: int, actions: int) -> np.ndarray:

@@ -13,21 +13,27 @@ from envs.faults import SENSING, Fault
 from envs.recording import Act, Episodes, record
 from envs.twins import first_change
 
+FALL = 0.05  # of the size of the mean clean return: a smaller loss is no fall
+
 
 @dataclass(frozen=True)
 class Played:
     """Episodes of one fault."""
 
     faults: list[Fault]  # one an episode
+    onset: Int[np.ndarray, " E"]
     episodes: Episodes
     change: Int[np.ndarray, " E"]  # first step that came out differently than without the fault; -1: none
     lost: float  # return that the fault costs, in the mean
+    fell: Float[np.ndarray, " E"]  # step at which the return falls behind the twin's; infinite: never
 
     @property
     def since(self) -> Int[np.ndarray, " E"]:
-        """The step from which on a detector could know: the first change, or the onset where none came."""
-        onset = np.array([fault.onset for fault in self.faults])
-        return np.where(self.change < 0, onset, self.change)
+        """The step from which on a detector could know: the first change, or the onset where none came.
+
+        A policy that draws its actions may differ from its twin's before the onset; that is no fault.
+        """
+        return np.maximum(self.change, self.onset)
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,46 @@ class Seen:
 
 
 def play(
-    act: Act, fault: Fault, onset: Int[np.ndarray, " E"], twins: Episodes, scale: tuple[float, ...]
+    act: Act,
+    fault: Fault,
+    onset: Int[np.ndarray, " E"],
+    twins: Episodes,
+    scale: tuple[float, ...],
+    max_steps: int | None = None,
 ) -> Played:
-    """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes."""
-    faults = [replace(fault, onset=int(step), scale=scale) for step in onset]
-    episodes = record(act, twins.env, twins.seed.tolist(), faults)
+    """Plays the twins' seeds with the fault; `scale` holds the sensors' deviations in clean episodes.
+
+    `max_steps` is that of the twins. A fault whose own onset is later keeps it: a control whose clean
+    episodes are made by a fault yet to come.
+    """
+    faults = [replace(fault, onset=max(int(step), fault.onset), scale=scale) for step in onset]
+    episodes = record(act, twins.env, twins.seed.tolist(), faults, max_steps=max_steps)
     lost = float(twins.returns.mean() - episodes.returns.mean())
-    return Played(faults, episodes, first_change(episodes, twins), lost)
+    return Played(faults, onset, episodes, first_change(episodes, twins), lost, falls(episodes, twins))
+
+
+def falls(faulty: Episodes, clean: Episodes, share: float = FALL) -> Float[np.ndarray, " E"]:
+    """The first step at which each episode has earned less than its twin by a share of a clean return's mean
+    size; infinite where none comes. What has ended earns no more."""
+    length = int(max(faulty.length.max(), clean.length.max()))
+    earned = []
+    for episodes in (faulty, clean):
+        table = np.zeros((len(episodes), length))
+        reward = episodes.by_time(episodes.reward)
+        table[:, : reward.shape[1]] = np.nan_to_num(reward)
+        earned.append(table.cumsum(axis=1))
+    behind = earned[1] - earned[0] > share * np.abs(clean.returns).mean()
+    return np.where(behind.any(axis=1), behind.argmax(axis=1), np.inf)
+
+
+def leads(score: Float[np.ndarray, "E T"], threshold: float, played: Played) -> Float[np.ndarray, " fallen"]:
+    """Steps from the alarm to the return's fall, of the episodes in which it fell; −∞ without an alarm.
+
+    Negative where the alarm came later than the fall.
+    """
+    fell = np.isfinite(played.fell)
+    alarm = played.since + delays(score > threshold, played.since)
+    return played.fell[fell] - alarm[fell]
 
 
 def judge(

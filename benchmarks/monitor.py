@@ -1,6 +1,6 @@
 """Faults found by the rollout monitor and by its peers, cell by cell; a run that was stopped goes on.
 
-50 clean episodes to fit, 400 to calibrate, 200 to test, 50 for each fault, its onset drawn; one policy an
+50 clean episodes to fit, 400 to calibrate, 200 to test, 100 for each fault, its onset drawn; one policy an
 environment. AUROC is that of steps after the first change, against clean steps of other seeds at the same
 time since their start; without a fault it must be one half. Alarms are at 5 % and 1 % of clean episodes.
 
@@ -24,7 +24,7 @@ from agents.presets import PPO
 from anomaly.calibration import threshold
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
-from anomaly.monitor_trial import Played, findings, judge, named_right, play
+from anomaly.monitor_trial import Played, findings, judge, leads, named_right, play
 from anomaly.rollouts import delays
 from benchmarks.monitor_cells import NOISY, cells_for
 from benchmarks.monitor_peers import PEERS, Score, oracle
@@ -37,7 +37,7 @@ from training.run import RunConfig
 from training.seeds import numpy_generator, stream
 
 COUNTS = {"fit": 50, "calibrate": 400, "test": 200}
-FAULTY = 50  # episodes of a cell
+FAULTY = 100  # episodes of a cell
 NAMED = 10  # of them, in which the sensor is named
 OURS, ORACLE = "monitor", "oracle"
 NEVER = 10**9
@@ -168,10 +168,17 @@ def result(played: Played, fault: Fault, found: dict[str, Detector], seed: int) 
             "found_10_at_1": float((strict[played.since < played.episodes.length] <= 10).mean()),
             "delay": float(np.median(seen.delay)) if len(seen.delay) else float("inf"),
         }
+        if len(lead := leads(score, detector.limits[0], played)):
+            row |= {"lead": float(np.median(lead)), "warned": float((lead > 0).mean())}
         if detector.monitor is not None and name == OURS:
             row["named"] = named_right(findings(detector.monitor, played.episodes, range(NAMED)), fault)
         rows[name] = row
-    return {"changed": float((played.change >= 0).mean()), "lost": played.lost, "detectors": rows}
+    return {
+        "changed": float((played.change >= 0).mean()),
+        "lost": played.lost,
+        "fell": float(np.isfinite(played.fell).mean()),
+        "detectors": rows,
+    }
 
 
 def run_env(name: str, seed: int, folder: Path) -> None:

@@ -44,7 +44,20 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
     where = f"alarms in {tests} clean episodes at 5 %/1 %: {alarms}"
     title = f"{env}: mean return {clean['return']:.1f}; {where}"
     table = Table(title=title, title_justify="left")
-    for head in ("cell", "changed", "lost", *names, "interval", "10 @ 5 %", "10 @ 1 %", "delay", "named"):
+    for head in (
+        "cell",
+        "changed",
+        "lost",
+        *names,
+        "interval",
+        "10 @ 5 %",
+        "10 @ 1 %",
+        "delay",
+        "fell",
+        "lead",
+        "warned",
+        "named",
+    ):
         table.add_column(head, justify="left" if head == "cell" else "right")
     for cell, result in found.items():
         rows = result["detectors"]
@@ -58,6 +71,9 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
             f"{ours['found_10']:.0%}",
             f"{ours['found_10_at_1']:.0%}",
             f"{ours['delay']:.0f}",
+            f"{result['fell']:.0%}",
+            f"{ours['lead']:.0f}" if "lead" in ours else "-",
+            f"{ours['warned']:.0%}" if "warned" in ours else "-",
             f"{ours['named']:.0%}" if np.isfinite(ours["named"]) else "-",
         )
     return table
@@ -89,12 +105,20 @@ def _bars(found: dict[str, Any], is_severe: dict[str, bool]) -> list[str]:
     top = [row for cell, row in seen.items() if is_severe[cell]]
     small = [row["value"] for cell, row in seen.items() if cell.endswith("x1.01")]
     named = [row["named"] for cell, row in seen.items() if family(cell) in ("bias", "stuck", "dropout")]
-    passed = sum(row["value"] >= 0.95 and row["found_10"] >= 0.95 for row in top)
+    passed = sum(_passes(row) for row in top)
     lines = [f"{len(seen)} cells that the oracle sees (AUROC {PASSES} or more; all where there is no oracle)"]
     if top:
         lines.append(f"  severe: {passed} of {len(top)} have AUROC >= .95 and >= 95 % found within 10 steps")
+        oracle = [found[cell]["detectors"].get(ORACLE) for cell in seen if is_severe[cell]]
+        if all(oracle):
+            lines.append(f"    the oracle itself: {sum(map(_passes, oracle))} of {len(oracle)}")
     if small:
         lines.append(f"  1 % faults: AUROC {', '.join(f'{value:.3f}' for value in small)} (bar .75)")
     if named:
         lines.append(f"  sensor named for bias, stuck, dropout: {np.nanmean(named):.0%} (bar 80 %)")
     return lines
+
+
+def _passes(row: dict[str, float]) -> bool:
+    """The bar for severe faults."""
+    return row["value"] >= 0.95 and row["found_10"] >= 0.95

@@ -5,12 +5,9 @@ from envs.tensor import TensorEnv
 from envs.vector import VectorEnv, split, vectorised
 
 
-def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorEnv:
-    """`num_envs` environments called `env`; `tensor/ID` are tensors, `envpool/ID` are EnvPool's, others
-    Gymnasium's.
-
-    With `processes` each of Gymnasium's has a process of its own, for environments that take milliseconds a
-    step; those cannot be saved, so a run of theirs cannot be resumed.
+def make(env: str, num_envs: int, seed: int) -> VectorEnv:
+    """`num_envs` environments called `env`: `tensor/ID` are tensors, `envpool/ID` are EnvPool's, others
+    Gymnasium's, `processes/ID` each in a process of its own.
 
     Raises:
         InputError: for an environment that nobody knows or that cannot be made.
@@ -20,4 +17,4 @@ def make(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorE
         return TensorEnv(name, num_envs, seed)
     if backend == "envpool":
         return PoolEnv(name, num_envs, seed)
-    return vectorised(name, num_envs, seed, processes)
+    return vectorised(name, num_envs, seed, backend == "processes")

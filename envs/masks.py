@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.own import own
+from envs.own import made
 from training.errors import InputError
 
 
@@ -68,7 +68,7 @@ def masked(env: str, action_space: gym.Space) -> bool:
 @lru_cache
 def _masked(env: str) -> bool:
     """Found out once, by a reset of an environment that is thrown away."""
-    one = own(env) or gym.make(env, disable_env_checker=True)
+    one = made(env)
     try:
         return "action_mask" in one.reset(seed=0)[1]
     except Exception:  # the real ones will raise it too, and then it is said whose it is

@@ -35,14 +35,29 @@ def own(env: str, **options: Any) -> gym.Env | None:
     return found(**options)
 
 
+def made(env: str, **options: Any) -> gym.Env:
+    """The environment called `env`, an id or `module:Class`.
+
+    Raises:
+        InputError: for one that Gymnasium does not know or cannot make.
+    """
+    try:
+        if env.startswith("ALE/"):
+            import ale_py  # noqa: F401  (registers Atari's)
+        return own(env, **options) or gym.make(env, disable_env_checker=True, **options)
+    except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
+
+
 def check(env: str) -> None:
-    """Holds an environment that is not Gymnasium's own against Gymnasium's rules for environments.
+    """Holds an environment that is neither Gymnasium's nor Atari's against Gymnasium's rules for them.
 
     Raises:
         InputError: with the first rule that it breaks.
     """
-    one = own(env) or gym.make(env, disable_env_checker=True)
-    if type(one.unwrapped).__module__.startswith("gymnasium."):
+    one = made(env)
+    if type(one.unwrapped).__module__.startswith(("gymnasium.", "ale_py.")):
         one.close()
         return
     try:

@@ -24,6 +24,7 @@ class PoolEnv(VectorEnv):
 
     def __init__(self, env: str, num_envs: int, seed: int) -> None:
         """Raises InputError where EnvPool is missing or does not have the environment."""
+        env = env.removeprefix("ALE/")  # Gymnasium's names of Atari
         self._env, self._seed, self._restarts = env, seed, 0
         super().__init__(self._pool(num_envs), None, f"envpool/{env}")
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from envs.faults import Fault, FaultyEnv
+from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.vector import make_one
 from training.arrays import npz
@@ -145,13 +146,14 @@ def record(
     max_steps: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Episodes:
-    """One episode for each seed, played side by side; with `faults`, one for each episode.
+    """One episode for each seed, played side by side; with `faults`, one for each episode. Pictures are shown
+    to `act`, but not kept: their rows have no numbers.
 
     Every call of `act` sees all episodes, those that ended too, so that what it does in one depends on
     nothing that happens in another. Episodes are cut (truncated) after `max_steps`; by default after
     10,000 where the environment has no time limit of its own.
     """
-    envs = [make_one(env) for _ in seeds]
+    envs: list[gym.Env] = [Replayable(make_one(env), i) for i in range(len(seeds))]
     if faults is not None:
         envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
     if max_steps is None:
@@ -159,14 +161,15 @@ def record(
         max_steps = sys.maxsize if limited else 10_000
     spaces = Spaces.of(envs[0].observation_space, envs[0].action_space, env)
     obs = np.stack([one.reset(seed=seed)[0] for one, seed in zip(envs, seeds, strict=True)])
-    obs = obs.astype(np.float32)
+    obs = obs.reshape(len(envs), -1).astype(np.float32)
+    kept = 0 if spaces.picture else spaces.obs
     played: list[list[tuple]] = [[] for _ in envs]
     live = list(range(len(envs)))
     getattr(act, "begin", lambda: None)()
     while live:
         action = spaces.to_env(act(torch.from_numpy(obs).to(device)).cpu().numpy())
         seen, obs = obs, obs.copy()
-        live = [i for i in live if not _step(envs[i], i, seen, action, obs, played[i], max_steps)]
+        live = [i for i in live if not _step(envs[i], i, seen, action, obs, played[i], max_steps, kept)]
     for one in envs:
         one.close()
     columns = zip(*(row for episode in played for row in episode), strict=True)
@@ -198,14 +201,15 @@ def _step(
     obs: np.ndarray,
     rows: list[tuple],
     max_steps: int,
+    kept: int,
 ) -> bool:
     """Steps environment `i`, adds its row, puts its new observation into `obs`; true when it ended."""
     chosen = int(action[i]) if action.ndim == 1 else action[i]
     found, reward, terminated, truncated, info = env.step(chosen)
-    obs[i] = found
+    obs[i] = np.ravel(found)
     truncated = truncated or len(rows) + 1 >= max_steps
     fault = info.get("fault", False)
-    rows.append((seen[i], action[i], reward, obs[i].copy(), terminated, truncated, fault))
+    rows.append((seen[i, :kept], action[i], reward, obs[i, :kept].copy(), terminated, truncated, fault))
     return terminated or truncated
 
 
@@ -222,8 +226,38 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
         if step in steps:
             frames.append(np.asarray(one.render()))
         if not ended:
-            action = spaces.to_env(act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
+            action = spaces.to_env(act(torch.from_numpy(np.float32(obs)).reshape(1, -1)).cpu().numpy())[0]
             obs, _, terminated, truncated, _ = one.step(action)
             ended = terminated or truncated
     one.close()
     return frames
+
+
+def film(
+    act: Act, env: str, seed: int, device: torch.device | str = "cpu", *, every: int = 2, most: int = 300
+) -> tuple[list[np.ndarray], float]:
+    """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
+
+    Raises:
+        InputError: for an environment that draws no pictures.
+    """
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    one = make_one(env, render_mode="rgb_array")
+    if "rgb_array" not in one.metadata.get("render_modes", ()):
+        raise InputError(f"{env} draws no pictures, expected rgb_array among its render_modes")
+    spaces = Spaces.of(one.observation_space, one.action_space, env)
+    obs, _ = one.reset(seed=seed)
+    frames, total, ended = [np.asarray(one.render())], 0.0, False
+    getattr(act, "begin", lambda: None)()
+    while not ended and len(frames) < most:
+        for _ in range(every):
+            shown = torch.from_numpy(np.float32(obs)).reshape(1, -1).to(device)
+            given = spaces.to_env(act(shown).cpu().numpy())[0]
+            obs, reward, terminated, truncated, _ = one.step(int(given) if spaces.discrete else given)
+            total, ended = total + float(reward), terminated or truncated
+            if ended:
+                break
+        frames.append(np.asarray(one.render()))
+    one.close()
+    return frames, total

@@ -1,6 +1,8 @@
 """Environments that can be put back into the middle of an episode, and whose errors say where they are."""
 
 import math
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +13,13 @@ from training.errors import InputError
 
 T = TypeVar("T")
 
+LIMIT_S = 60.0  # an environment that takes longer for a step or a reset hangs
+
+
+def where(index: int, seed: int | None, episode: int, step: int) -> str:
+    """Which environment it is, and how far it is; `seed` is that of its first reset."""
+    return f"environment {index} (seed {seed}), episode {episode}, step {step}"
+
 
 class Replayable(gym.Wrapper):
     """Remembers how its episode began and every action since; `load_state_dict` plays it again.
@@ -19,11 +28,14 @@ class Replayable(gym.Wrapper):
     the same again. An episode without an end would be remembered without an end.
 
     What the environment raises, and what it returns that is no number or of another shape, becomes an
-    InputError that names the environment by its `index`, its first seed, the episode and the step.
+    InputError that names the environment by its `index`, its first seed, the episode and the step. So does a
+    call that takes longer than `limit_s`, where an alarm can end it: in the main thread of a process whose
+    SIGALRM is free, and not inside of compiled code (`envs.workers` can end that).
     """
 
-    def __init__(self, env: gym.Env, index: int = 0) -> None:
+    def __init__(self, env: gym.Env, index: int = 0, limit_s: float = LIMIT_S) -> None:
         super().__init__(env)
+        self._limit_s, self._alarm = limit_s, _alarm()
         self._index, self._episode = index, -1
         self._first: int | None = None  # the seed of the first reset
         self._actions: list[Any] = []
@@ -47,9 +59,16 @@ class Replayable(gym.Wrapper):
 
     def _named(self, call: Callable[[], T]) -> T:
         try:
+            if self._alarm:
+                signal.setitimer(signal.ITIMER_REAL, self._limit_s)
             return call()
+        except _Hangs:
+            raise self._error(f"did not answer within {self._limit_s:g} s") from None
         except Exception as error:  # whatever users' code raises
             raise self._error(f"raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+        finally:
+            if self._alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _check(self, obs: Any, reward: Any) -> None:
         wanted = self.observation_space.shape
@@ -65,13 +84,13 @@ class Replayable(gym.Wrapper):
             raise self._error(f"pays {reward!r}, expected a finite number")
 
     def _error(self, what: str) -> InputError:
-        step = len(self._actions)
-        where = f"environment {self._index} (seed {self._first}), episode {self._episode}, step {step}"
-        return InputError(f"{where}: it {what}")
+        place = where(self._index, self._first, self._episode, len(self._actions))
+        return InputError(f"{place}: it {what}")
 
     def state_dict(self) -> dict[str, Any]:
         """How the episode began, and its actions (T,) or (T, A)."""
         return {
+            "first": self._first,
             "seed": self._seed,
             "random": self._random,
             "actions": np.array(self._actions),
@@ -85,5 +104,22 @@ class Replayable(gym.Wrapper):
         obs, _ = self.reset(seed=state["seed"])
         for action in state["actions"]:
             obs, *_ = self.step(action)
-        self._episode = state["episode"]
+        self._first, self._episode = state["first"], state["episode"]
         return obs
+
+
+class _Hangs(BaseException):
+    """The alarm went off; no `except Exception` of users' code stops it."""
+
+
+def _ring(*_: object) -> None:
+    raise _Hangs
+
+
+def _alarm() -> bool:
+    """Whether a call can be ended by SIGALRM here."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, _ring)
+    return signal.getsignal(signal.SIGALRM) is _ring

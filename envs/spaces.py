@@ -1,6 +1,7 @@
 """What an agent sees and does, in numbers that a JSON file can hold."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -10,13 +11,18 @@ from envs.masks import MaskedBox
 from training.errors import InputError
 
 
+def of_pixels(space: gym.Space) -> bool:
+    """Whether what is observed is a picture (C, H, W) of bytes."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
 @dataclass(frozen=True)
 class Spaces:
     """Sizes of observation and action.
 
     Discrete actions are 0 .. n-1, several at once a row of such numbers. Continuous ones are given in
-    [-1, 1], which `to_env` maps onto the bounds of the action space; what lies outside is clipped. A space
-    without finite bounds is taken as it is.
+    [-1, 1], which `to_env` maps onto the bounds of the action space, axis by axis; what lies outside is
+    clipped. An axis with one bound or none is taken as it is, and clipped at the bound.
     """
 
     obs: int  # numbers in an observation
@@ -25,6 +31,7 @@ class Spaces:
     low: tuple[float, ...] = ()  # lower bounds of continuous actions
     high: tuple[float, ...] = ()  # upper bounds of continuous actions
     choices: tuple[int, ...] = ()  # of an action of several discrete numbers: how many each may take
+    picture: tuple[int, ...] = ()  # channels, height and width, where the numbers are those of a picture
     masked: bool = False  # the last numbers of an observation say which choices are allowed
 
     @staticmethod
@@ -35,18 +42,30 @@ class Spaces:
             InputError: for observations that are not a row of numbers, and for actions that are neither
                 discrete, one or several, nor a row of numbers.
         """
-        if not (isinstance(obs, spaces.Box) and len(obs.shape) == 1):
-            raise InputError(f"{name} has observations {obs}, expected a Box with one axis")
-        size, masked = obs.shape[0], isinstance(obs, MaskedBox)
+        picture = obs.shape if isinstance(obs, spaces.Box) and of_pixels(obs) else ()
+        if not (isinstance(obs, spaces.Box) and (picture or len(obs.shape) == 1)):
+            raise InputError(
+                f"{name} has observations {obs}, expected a Box with one axis, or of bytes and three"
+            )
+        seen: dict[str, Any] = {
+            "obs": int(np.prod(obs.shape)),
+            "picture": picture,
+            "masked": isinstance(obs, MaskedBox),
+        }
         if isinstance(action, spaces.Discrete):
-            return Spaces(size, discrete=int(action.n), start=int(action.start), masked=masked)
+            return Spaces(**seen, discrete=int(action.n), start=int(action.start))
         if isinstance(action, spaces.MultiDiscrete) and action.nvec.ndim == 1 and not action.start.any():
-            return Spaces(size, choices=tuple(map(int, action.nvec)), masked=masked)
+            return Spaces(**seen, choices=tuple(map(int, action.nvec)))
         if isinstance(action, spaces.Box) and len(action.shape) == 1:
-            return Spaces(size, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
+            return Spaces(**seen, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
         raise InputError(
             f"{name} has actions {action}, expected Discrete, MultiDiscrete or a Box with one axis"
         )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether actions are continuous and have bounds on all sides."""
+        return bool(self.low) and bool(np.isfinite([*self.low, *self.high]).all())
 
     @property
     def actions(self) -> int:
@@ -60,6 +79,9 @@ class Spaces:
         if self.choices:
             return action
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            return action
-        return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        if bounded.all():
+            return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        least, most = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
+        mapped = least + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (most - least)
+        return np.where(bounded, mapped, np.clip(action, low, high)).astype(np.float32)

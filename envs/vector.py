@@ -17,19 +17,21 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.masks import MaskedEnv, masked
-from envs.own import own
+from envs.own import made
+from envs.pictures import Pictures, colours
 from envs.replayable import Replayable
-from envs.spaces import Spaces
+from envs.spaces import Spaces, of_pixels
 from envs.transition import Transition
+from envs.workers import Workers
 from training.errors import InputError
 from training.metrics import Metrics
 from training.state import capture, restore
 
-BACKENDS = ("gymnasium", "envpool", "tensor")
+BACKENDS = ("gymnasium", "processes", "envpool", "tensor")
 _NATIVE = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"  # the one whose state can be saved
 _CARTPOLE = ("state", "steps", "prev_done", "low", "high")  # what Gymnasium's vector CartPole holds
 _COUNTS = (
@@ -61,7 +63,7 @@ class VectorEnv:
 
     def _begin(self, obs: np.ndarray) -> None:
         """All episodes are at their first observation."""
-        self.obs = self._tensor(obs)
+        self.obs = self._seen(obs)
         self.begins = self._flags(np.ones(self.num_envs, np.bool_))
         self._resetting = np.zeros(self.num_envs, np.bool_)
         self._return = np.zeros(self.num_envs)
@@ -83,7 +85,7 @@ class VectorEnv:
             reached[ended] = np.stack(list(info["final_obs"][ended]))
         elif ended.any():
             obs, _ = self._envs.reset(options={"reset_mask": ended})
-        next_obs = self._tensor(reached)
+        next_obs = self._seen(reached)
         transition = Transition(
             self.obs,
             action,
@@ -93,7 +95,7 @@ class VectorEnv:
             next_obs,
             self._flags(valid),
         )
-        self.obs = next_obs if obs is reached else self._tensor(obs)
+        self.obs = next_obs if obs is reached else self._seen(obs)
         self.begins = self._flags(begins)
         return transition
 
@@ -120,6 +122,8 @@ class VectorEnv:
             held["random"] = inner.np_random.bit_generator.state
         elif isinstance(inner, SyncVectorEnv) and all(isinstance(env, Replayable) for env in inner.envs):
             held = [env.state_dict() for env in inner.envs]  # type: ignore[attr-defined]
+        elif isinstance(inner, Workers):
+            held = inner.state_dicts()
         else:
             raise InputError(f"{type(inner).__name__} cannot be saved, expected environments made by `make`")
         return deepcopy({"obs": self.obs, "counts": capture(self, _COUNTS), "inner": held})
@@ -135,10 +139,15 @@ class VectorEnv:
             for name in _CARTPOLE:
                 setattr(inner, name, held[name])
             inner.np_random.bit_generator.state = held["random"]
-        elif isinstance(inner, SyncVectorEnv):
-            for i, (env, one) in enumerate(zip(inner.envs, held, strict=True)):
-                seen = env.load_state_dict(one)  # type: ignore[attr-defined]
-                if not np.array_equal(np.float32(seen), state["obs"][i].cpu().numpy()):
+        else:
+            if isinstance(inner, Workers):
+                shown = inner.load_state_dicts(held)
+            else:
+                assert isinstance(inner, SyncVectorEnv)
+                pairs: Any = zip(inner.envs, held, strict=True)
+                shown = [env.load_state_dict(one) for env, one in pairs]
+            for i, seen in enumerate(shown):
+                if not np.array_equal(np.ravel(seen).astype(np.float32), state["obs"][i].cpu().numpy()):
                     raise InputError(
                         f"environment {i} did not repeat its episode: it draws from a generator of its own,"
                         " and cannot be resumed"
@@ -164,6 +173,9 @@ class VectorEnv:
             self._return[ended] = 0.0
             self._length[ended] = 0
 
+    def _seen(self, obs: np.ndarray) -> Tensor:
+        return self._tensor(obs).flatten(1)
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         own = np.array(array, np.float32)  # environments may use their memory again
         return torch.from_numpy(own).to(self._device)
@@ -172,11 +184,9 @@ class VectorEnv:
         return torch.from_numpy(array).to(self._device)
 
 
-def vectorised(env: str, num_envs: int, seed: int, processes: bool = False) -> VectorEnv:
-    """`num_envs` environments of Gymnasium: CartPole in Gymnasium's own vector form, others in a loop.
-
-    With `processes` each has a process of its own, for environments that take milliseconds a step; those
-    cannot be saved, so a run of theirs cannot be resumed.
+def vectorised(env: str, num_envs: int, seed: int, processes: bool) -> VectorEnv:
+    """`num_envs` environments of Gymnasium: CartPole in Gymnasium's own vector form, others in a loop, or
+    each in a process of its own.
 
     Raises:
         InputError: for an environment that Gymnasium does not know or cannot make.
@@ -185,38 +195,38 @@ def vectorised(env: str, num_envs: int, seed: int, processes: bool = False) -> V
     Spaces.of(one.observation_space, one.action_space, env)
     native = one.spec is not None and one.spec.vector_entry_point == _NATIVE
     one.close()
-    if native and not processes:
+    maker = partial(_replayable, env)
+    if processes:
+        return VectorEnv(Workers(maker, num_envs), seed)
+    if native:
         return VectorEnv(gym.make_vec(env, num_envs, vectorization_mode="vector_entry_point"), seed)
-    kind = AsyncVectorEnv if processes else SyncVectorEnv
-    makers = [partial(_replayable, env, index) for index in range(num_envs)]
-    return VectorEnv(kind(makers, autoreset_mode=AutoresetMode.SAME_STEP), seed)
+    makers = [partial(maker, index) for index in range(num_envs)]
+    return VectorEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP), seed)
 
 
-def _replayable(env: str, index: int) -> gym.Env:
+def _replayable(env: str, index: int) -> Replayable:
     return Replayable(make_one(env), index)
 
 
 def make_one(env: str, **options: Any) -> gym.Env:
     """One environment called `env`, an id or `module:Class`.
 
-    Its observations are flattened to one axis by Gymnasium's `flatten`, with the mask of allowed actions
-    after them where it has one.
+    Its observations are flattened to one axis by Gymnasium's `flatten`: entries of a Dict in the order of
+    their names, of a Tuple one after another, arrays row by row, discrete numbers one-hot. The mask of
+    allowed actions stands after them where there is one. Pictures (H, W, 1 or 3) of bytes become the last
+    four frames (4, 84, 84), grey; other boxes of bytes with three axes are pictures (C, H, W) as they are.
 
     Raises:
-        InputError: for an environment that Gymnasium does not know or cannot make, and for images.
+        InputError: for an environment that Gymnasium does not know or cannot make.
     """
     env = split(env)[1]
-    try:
-        made = own(env, **options) or gym.make(env, disable_env_checker=True, **options)
-    except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
-    space = made.observation_space
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 3:
-        raise InputError(f"{env} shows images {space.shape}, expected observations that are rows of numbers")
+    one = made(env, **options)
+    space = one.observation_space
+    if of_pixels(space):
+        return Pictures(one) if colours(space) else one
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-    row = made if flat else gym.wrappers.FlattenObservation(made)
-    return MaskedEnv(row) if masked(env, made.action_space) else row
+    row = one if flat else gym.wrappers.FlattenObservation(one)
+    return MaskedEnv(row) if masked(env, one.action_space) else row
 
 
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:

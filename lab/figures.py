@@ -171,4 +171,9 @@ def picture(pixels: np.ndarray) -> str:
     """An <img> that carries its PNG, from (H, W, 3) bytes."""
     out = io.BytesIO()
     plt.imsave(out, pixels, format="png")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
+    return embedded(out.getvalue())
+
+
+def embedded(picture: bytes, kind: str = "png") -> str:
+    """An <img> that carries a picture."""
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(picture).decode()}">'

@@ -14,6 +14,7 @@ from envs import make
 from envs.own import check
 from envs.vector import split
 from generative import data
+from lab.snapshots import episode, snapshots
 from training import distributed, session
 from training.config import from_dict
 from training.diagnostics import dead_units
@@ -60,6 +61,8 @@ def _work(kind: str, cfg: Any) -> Work:
     if distributed.world() > 1 and kind not in TOGETHER:
         raise InputError(f"{kind} learns in one process, expected one of {', '.join(TOGETHER)} for more")
     if kind in agents.registry.ENGINES:
+        if cfg.run.init_from is not None:
+            raise InputError(f"{kind} is another library, which cannot start from {cfg.run.init_from}")
         return engine_work(kind, cfg)
     return agent_work(kind, cfg) if kind in agents.registry.MODULES else model_work(kind, cfg)
 
@@ -69,6 +72,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
     num_envs = share(cfg.num_envs, "num_envs")
     envs = make(cfg.env, num_envs, stream(cfg.run.seed, distributed.own("envs")) % 2**31)
     check(split(cfg.env)[1])
+    if envs.spaces.picture and kind not in (see := agents.registry.PICTURES):
+        raise InputError(f"{cfg.env} shows pictures, expected one of {', '.join(see)} instead of {kind}")
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)
@@ -80,6 +85,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
         subject=cfg.env,
         state=lambda: {"envs": envs.state_dict()},
         put_back=lambda tree: envs.load_state_dict(tree["envs"]),
+        renamed={"encoder": "net"},
+        show=partial(_film, learner, cfg) if cfg.run.video else None,
     )
 
 
@@ -91,8 +98,14 @@ def engine_work(kind: str, cfg: Any) -> Work:
         save=lambda to: agents.registry.save(to, kind, learner),
         evaluate=partial(_judge, learner, cfg),
         subject=cfg.env,
+        show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=f"{cfg.algo} of another library: its runs cannot be resumed",
     )
+
+
+def _film(learner: Any, cfg: Any, run: Path, step: int) -> Mapping[str, Path]:
+    act, seed = learner.model.act, stream(cfg.run.seed, "evaluation")
+    return episode(act, cfg.env, seed, learner.device, run, step)
 
 
 def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
@@ -100,10 +113,13 @@ def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:
     seed = stream(cfg.run.seed, "evaluation")
     episodes = evaluate(learner.model.act, cfg.env, EVALUATION_EPISODES, seed, learner.device)
     score = float(episodes.returns.mean())
+    told = {"eval/return": score, "eval/length": float(episodes.length.mean())}
+    if not episodes.obs.shape[1]:  # pictures are not kept
+        return score, told
     seen = torch.from_numpy(episodes.obs[:: max(1, len(episodes.obs) // DEAD_ROWS)])
     with dead_units(learner.model) as dead:
         learner.model.act(seen.to(learner.device))
-    return score, {"eval/return": score, "eval/length": float(episodes.length.mean()), **dead}
+    return score, {**told, **dead}
 
 
 def model_work(kind: str, cfg: Any) -> Work:
@@ -125,6 +141,9 @@ def model_work(kind: str, cfg: Any) -> Work:
             score, found = learner.model.measure(selection, labels)
         return score, {**found, **dead}
 
+    def show(run: Path, step: int) -> Mapping[str, Path]:
+        return snapshots(learner.model, selection, labels, table.shape, run, step)
+
     def check(tree: Tree) -> None:
         if tree["fingerprint"] != fingerprint:
             raise InputError(f"{cfg.data} has changed since the run began, expected the same rows")
@@ -137,5 +156,7 @@ def model_work(kind: str, cfg: Any) -> Work:
         subject=Path(cfg.data).stem,
         state=lambda: {"fingerprint": fingerprint},
         put_back=check,
+        show=show if len(table.shape) == 3 else None,
+        own=("form", "scale"),  # they belong to the data
         about=f"{len(fit)} rows to fit, {len(select)} to select, {len(test)} kept for tests",
     )

@@ -43,8 +43,7 @@ class Story:
     @property
     def false_alarms(self) -> str:
         """The promise about false alarms and what became of it."""
-        raised = int(self.monitor.alarms(self.clean).any(axis=1).sum())
-        return self.monitor.promise(raised, len(self.clean))
+        return self.monitor.promise.kept(self.clean)
 
     @property
     def null(self) -> str:
@@ -58,6 +57,21 @@ class Story:
         """Time a step takes."""
         median, slow = self.cost_us
         return f"A step takes {median:.0f} µs on one thread; one in a hundred takes {slow:.0f} µs or more."
+
+    def rows(self) -> list[dict[str, float]]:
+        """Metrics of each cell, in the table's order; of a log alone, those of its clean episodes."""
+        rows = [
+            {
+                "eval/auroc": cell.seen.auroc.value,
+                "eval/found_10": cell.seen.early,
+                "eval/found_50": cell.seen.later,
+                "eval/lost": cell.played.lost,
+            }
+            | ({"eval/named": cell.named} if np.isfinite(cell.named) else {})
+            for cell in self.cells.values()
+        ]
+        alarms = float(self.monitor.alarms(self.clean).any(axis=1).mean())
+        return [row | {"eval/false_alarms": alarms} for row in rows or [{}]]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows, a row for each cell."""

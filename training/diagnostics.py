@@ -29,20 +29,20 @@ class Diagnostics:
 
     def __init__(self, learner: object) -> None:
         parts = vars(learner).values()
-        names: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         for module in (part for part in parts if isinstance(part, nn.Module)):
-            names = {id(parameter): name for name, parameter in module.named_parameters()} | names
+            self._names = {id(p): name for name, p in module.named_parameters()} | self._names
         self._optimizers = [part for part in parts if isinstance(part, Descent)]
-        self._layers = [[_layer(names[id(p)]) for p in o.parameters] for o in self._optimizers]
         self._seen: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._warned: set[str] = set()
 
     def __call__(self) -> dict[str, float]:
         """Metrics of the last update; the numbers of a device come over in one copy."""
         found: dict[str, float] = {}
-        for optimizer, layers in zip(self._optimizers, self._layers, strict=True):
+        for optimizer in self._optimizers:
+            layers = [_layer(self._names[id(p)]) for p in optimizer.parameters]
             sizes = [p.numel() for p in optimizer.parameters]
-            tensors = (optimizer.grad, optimizer.change, optimizer.flat)
+            tensors = (optimizer.gradient(), optimizer.change(), optimizer.flat)
             norms = torch.stack([torch.stack(torch._foreach_norm(t.split(sizes))) for t in tensors])
             squares: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
             for layer, size, row in zip(layers, sizes, norms.square().T.tolist(), strict=True):

@@ -28,6 +28,9 @@ from training.wandb_log import WandbLog
 Evaluate = Callable[[], tuple[float, Mapping[str, float]]]
 """Gives a score, higher is better, and metrics."""
 
+Show = Callable[[Path, int], Mapping[str, Path]]
+"""Writes pictures of what was learned into the run's folder, told the step; gives their files by name."""
+
 LEAST_BETWEEN_S = 5.0  # evaluations bring a checkpoint with them, unless the last is younger than this
 ROLL_BACKS = 3  # weights that diverge this often have a cause that does not go away
 
@@ -48,8 +51,8 @@ class Driver:
 
     `save` writes what was learned to a folder: `model/` holds the last, `best/` the best evaluated. `state`
     gives all that the learner and its environments remember; without it there are no checkpoints. `diagnose`
-    tells about the last update, at every row that falls on one; `roll_back` takes the weights out of what
-    `state` gave.
+    tells about the last update, at every row that falls on one; `show` draws at every evaluation;
+    `roll_back` takes the weights out of what `state` gave.
 
     Of several processes that learn together each has a driver and a folder; the first one evaluates.
     """
@@ -78,12 +81,13 @@ class Driver:
         evaluate: Evaluate | None = None,
         state: Callable[[], Tree] | None = None,
         diagnose: Callable[[], Mapping[str, float]] | None = None,
+        show: Show | None = None,
         roll_back: Callable[[Tree], None] | None = None,
         log: WandbLog | None = None,
     ) -> None:
         self.cfg, self.folder = cfg, folder
         self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
-        self.diagnose, self.roll_back = diagnose, roll_back
+        self.diagnose, self.show, self.roll_back = diagnose, show, roll_back
         self.meter = Meter()
         self.rows, self.evaluations = Every(cfg.log_every), Every(cfg.evaluate_every)
         self.step, self.evaluated_at, self.elapsed = 0, 0, 0.0
@@ -186,10 +190,13 @@ class Driver:
         before = global_generators()
         score, done = math.nan, False
         found: Mapping[str, float] = {}
+        pictures: Mapping[str, Path] = {}
         try:
             if distributed.rank() == 0:
                 with signals.raised():
                     score, found = self.evaluate()
+                    if self.show is not None:
+                        pictures = self.show(self.folder.path, self.step)
                 done = True
         except Interrupted:
             pass
@@ -201,6 +208,8 @@ class Driver:
         self.evaluating, self.evaluated_at, self.score = False, self.step, score
         if found:
             self._write(found)
+        if self.log is not None:
+            self.log.show(self.step, pictures)
         self.stale += 1
         if not math.isnan(score) and (self.best is None or score > self.best):
             self.best, self.stale = score, 0

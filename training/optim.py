@@ -1,7 +1,7 @@
-"""Steps of an optimizer on few small tensors, where calls cost more than arithmetic.
+"""Steps of an optimizer on all parameters as one tensor.
 
-Every optimizer holds all parameters as one tensor: where a whole update takes 0.8 ms, that saves 0.13 ms of
-Python over torch's fused Adam, and a process its import of torch._dynamo, which is a second.
+Small networks cost calls rather than arithmetic: where a whole update takes 0.8 ms, one tensor saves 0.13 ms
+over torch's fused Adam, and a process its import of torch._dynamo, which is a second.
 """
 
 import math
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from training import distributed
 from training.config import check_not_negative, check_positive, check_share
+from training.errors import InputError
 from training.state import capture, restore
 
 Rule = Literal["adam", "sgd", "rmsprop", "adagrad"]
@@ -29,8 +30,7 @@ class Descent:
     """One step after another down a loss; a subclass says which way: θ ← θ (1 − lr λ) − lr `_way(g)`.
 
     The parameters become views of `flat`: their values may be set in place, their storage may not be
-    replaced (move the model to its device before). `grad` is the last gradient, not yet clipped, and `change`
-    the last step of the weights: diagnostics read them. Processes that learn together start from the first
+    replaced (move the model to its device before). Processes that learn together start from the first
     one's weights and average their gradients, so that all take the same step.
     """
 
@@ -43,9 +43,27 @@ class Descent:
         self.flat = distributed.same(parameters_to_vector(self.parameters).detach())
         vector_to_parameters(self.flat, self.parameters)
         self.lr, self.weight_decay, self.l1 = lr, weight_decay, l1
-        self.grad = self.change = torch.zeros_like(self.flat)
+        self._grad, self._change = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self._shrink = torch.ones_like(self.flat[0])  # what clipping divided the gradient by
         self.loss_scale: Tensor | None = None  # for fp16, whose small gradients would be lost
         self.calm = torch.zeros((), device=self.flat.device)  # finite steps since the scale last changed
+
+    def leave_out(self, frozen: Iterable[nn.Parameter]) -> None:
+        """From now on, and before the first step, these parameters stay as they are.
+
+        Raises:
+            InputError: when no others are left.
+        """
+        out = {id(parameter) for parameter in frozen}
+        left = [parameter for parameter in self.parameters if id(parameter) not in out]
+        if not left:
+            raise InputError("all weights of a network are frozen, expected some that learn")
+        old = self.flat.shape
+        self.parameters, self.flat = left, parameters_to_vector(left).detach()
+        vector_to_parameters(self.flat, left)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.shape == old and name != "flat":
+                setattr(self, name, torch.zeros_like(self.flat))
 
     def scale_losses(self) -> None:
         """From now on losses are scaled up before they are differentiated, as fp16 needs it."""
@@ -57,34 +75,46 @@ class Descent:
         """One step down `loss` + l1 Σ|θ|; returns the norm of its gradient.
 
         Each number of the gradient is clipped to ±max_value, then all of it to a norm of `max_norm`. A
-        gradient that is not finite counts as zero, so that no NaN ever reaches the weights; the norm that is
-        returned tells of it, unless the loss scale was too high: then the scale is halved, the norm zero.
+        gradient that is not finite counts as zero (for Adam the step is left out), so that no NaN ever
+        reaches the weights; the norm that is returned tells of it, unless the loss scale was too high: then
+        the scale is halved, the norm zero.
         """
-        grad = self._gradient(loss)
-        norm = grad.norm()
+        norm = self._differentiate(loss)
         finite = norm.isfinite()
         if max_value < math.inf:
-            grad = grad.clamp(-max_value, max_value)
-        clipped = grad.norm() if max_value < math.inf else norm
-        scale = (max_norm / (clipped + 1e-6)).clamp(max=1.0)
-        self._step(torch.where(finite, grad * scale, 0.0))
+            self._grad.clamp_(-max_value, max_value)
+        clipped = self._grad.norm() if max_value < math.inf else norm
+        self._shrink = ((clipped + 1e-6) / max_norm).clamp(min=1.0)
+        self._step(self._grad.div_(self._shrink), finite)
         return norm if self.loss_scale is None else self._rescale(norm, finite)
 
-    def _gradient(self, loss: Float[Tensor, ""]) -> Float[Tensor, " P"]:
+    def _differentiate(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Fills `_grad`; returns its norm."""
         scaled = loss if self.loss_scale is None else loss * self.loss_scale
-        grad = torch.cat([part.flatten() for part in torch.autograd.grad(scaled, self.parameters)])
+        parts = torch.autograd.grad(scaled, self.parameters)
+        # Into the same memory every time: to have new pages cleared takes longer than to copy.
+        grad = torch.cat([part.flatten() for part in parts], out=self._grad)
         if self.loss_scale is not None:
-            grad = grad / self.loss_scale
-        grad = distributed.mean(grad)
-        self.grad = grad.add_(self.flat.sign(), alpha=self.l1) if self.l1 else grad
-        return self.grad
+            grad.div_(self.loss_scale)
+        grad.copy_(distributed.mean(grad))
+        if self.l1:
+            grad.add_(self.flat.sign(), alpha=self.l1)
+        return grad.norm()
+
+    def gradient(self) -> Float[Tensor, " P"]:
+        """The last gradient, before it was clipped to its norm."""
+        return self._grad * self._shrink
+
+    def change(self) -> Float[Tensor, " P"]:
+        """The last step of the weights, without their decay."""
+        return self._change
 
     @torch.no_grad()
-    def _step(self, grad: Float[Tensor, " P"]) -> None:
-        self.change = self._way(grad).mul_(-self.lr)
+    def _step(self, grad: Float[Tensor, " P"], finite: Bool[Tensor, ""]) -> None:
+        self._change = self._way(torch.where(finite, grad, 0.0)).mul_(-self.lr)
         if self.weight_decay:
             self.flat.mul_(1 - self.lr * self.weight_decay)
-        self.flat.add_(self.change)
+        self.flat.add_(self._change)
 
     def _way(self, grad: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         raise NotImplementedError
@@ -191,16 +221,24 @@ class Adam(Descent):
         l1: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay=weight_decay, l1=l1)
-        self.betas, self.eps, self.count = betas, eps, 0
+        self.betas, self.eps = betas, eps
         self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.count = torch.zeros((), device=self.flat.device)
 
-    def _way(self, grad: Tensor) -> Tensor:
+    def change(self) -> Float[Tensor, " P"]:
         beta1, beta2 = self.betas
-        self.count += 1
-        self.mean.lerp_(grad, 1 - beta1)
-        self.square.lerp_(grad * grad, 1 - beta2)
         scale = (self.square / (1 - beta2**self.count)).sqrt_().add_(self.eps)
-        return self.mean.div(scale.mul_(1 - beta1**self.count))
+        return self.mean.div(scale.mul_(1 - beta1**self.count)).mul_(-self.lr)
+
+    @torch.no_grad()
+    def _step(self, grad: Float[Tensor, " P"], finite: Bool[Tensor, ""]) -> None:
+        # One pass over memory, where a million weights otherwise need twenty: 0.7 ms against 3 ms.
+        self.count += finite
+        torch._fused_adamw_(
+            [self.flat], [grad], [self.mean], [self.square], [], [self.count],
+            lr=self.lr, beta1=self.betas[0], beta2=self.betas[1], weight_decay=self.weight_decay,
+            eps=self.eps, amsgrad=False, maximize=False, found_inf=(~finite).float(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,9 @@ class RunConfig:
         "stop"  # a loss or gradient that is not finite, which no weight ever sees
     )
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
+    init_from: str | None = None  # a run whose weights are the beginning, where names and shapes fit
+    freeze: tuple[str, ...] = ()  # parts of what was taken over that stay as they are: encoder
+    video: bool = False  # an episode of an agent is filmed at every evaluation, for the report and W&B
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project
     entity: str | None = None  # the W&B team or user
@@ -37,5 +40,7 @@ class RunConfig:
         check_not_negative(self, "seed", "evaluate_every", "patience")
         if self.threads > 1_024:
             raise InputError(f"threads is {self.threads}, expected at most 1024")
+        if self.freeze and self.init_from is None:
+            raise InputError(f"freeze is {' '.join(self.freeze)}, expected init_from beside it")
         if self.stop_at is not None and math.isnan(self.stop_at):
             raise InputError("stop_at is nan, expected a score")

@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from training import distributed
 from training.checkpoint import forget_after, load_checkpoint
 from training.device import set_matmuls
 from training.diagnostics import Diagnostics
-from training.driver import Driver, Evaluate, Outcome, resume
+from training.driver import Driver, Evaluate, Outcome, Show, resume
 from training.errors import InputError
 from training.folder import RunFolder
 from training.metrics import Metrics
 from training.optim import Descent
 from training.state import Tree, capture, restore
+from training.transfer import freeze, take_over, within
 from training.wandb_log import WandbLog
 
 
@@ -32,10 +34,12 @@ class Work:
     save: Callable[[Path], None]
     evaluate: Evaluate
     subject: str  # what is learned: an environment or data
+    start: Callable[[], str] = str  # what a run does that begins, and not one that goes on; says what it did
     state: Callable[[], Tree] | None = None  # without it the run cannot be resumed
     put_back: Callable[[Tree], None] | None = None
     roll_back: Callable[[Tree], None] | None = None
     diagnose: Callable[[], Mapping[str, float]] | None = None
+    show: Show | None = None
     about: str = ""  # more to say about it
 
     @staticmethod
@@ -48,12 +52,26 @@ class Work:
         subject: str,
         state: Callable[[], Tree] = dict,
         put_back: Callable[[Tree], None] = lambda tree: None,
+        own: Collection[str] = (),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        show: Show | None = None,
         about: str = "",
     ) -> "Work":
         """The work of a learner that has its settings in `cfg` and lists what it must remember in `STATE`.
 
-        `state` and `put_back` are for what must be remembered beside it, such as environments.
+        `state` and `put_back` are for what must be remembered beside it, such as environments; `own` and
+        `renamed` say how it takes over the weights of another run.
         """
+        frozen: list[str] = []
+
+        def start() -> str:
+            run = learner.cfg.run
+            if run.init_from is None:
+                return ""
+            found = take_over(learner, Path(run.init_from), own, renamed)
+            frozen[:] = within(found.taken, run.freeze)
+            freeze(learner, frozen)
+            return str(found)
 
         if learner.cfg.run.precision == "fp16":
             for optimizer in (part for part in vars(learner).values() if isinstance(part, Descent)):
@@ -61,6 +79,8 @@ class Work:
 
         def put_all_back(tree: Tree) -> None:
             put_back(tree)
+            frozen[:] = tree["frozen"]
+            freeze(learner, frozen)
             restore(learner, tree["learner"])
 
         return Work(
@@ -68,10 +88,12 @@ class Work:
             save,
             evaluate,
             subject,
-            state=lambda: {**state(), "learner": capture(learner, learner.STATE)},
+            start=start,
+            state=lambda: {**state(), "frozen": frozen, "learner": capture(learner, learner.STATE)},
             put_back=put_all_back,
             roll_back=partial(_roll_back, learner),
             diagnose=Diagnostics(learner),
+            show=show,
             about=about,
         )
 
@@ -91,13 +113,14 @@ def begin(path: Path, kind: str, cfg: Any, work: Work, said: str = "") -> Outcom
     Raises:
         InputError: when there is something at `path` already.
     """
+    started = work.start()
     if distributed.rank():
         distributed.wait()
     folder = RunFolder(_place(path), kind, asdict(cfg))
     if not distributed.rank():
         distributed.wait()
     if said:
-        say("\n".join(filter(None, (said, work.about))))
+        say("\n".join(filter(None, (said, work.about, started))))
     try:
         return _drive(kind, cfg, folder, work, None)
     except InputError:  # a setting that only learning could refuse
@@ -121,7 +144,14 @@ def go_on(path: Path, kind: str, cfg: Any, work: Callable[[], Work]) -> Outcome 
         say(f"{path} has no checkpoint yet: it starts again")
     else:
         say(f"{path} goes on after {tree['driver']['step']:,} steps")
-    return _drive(kind, cfg, folder, work(), tree)
+    try:
+        made = work()
+        if tree is None:
+            made.start()
+    except BaseException:
+        folder.close()
+        raise
+    return _drive(kind, cfg, folder, made, tree)
 
 
 def finish(path: Path, outcome: Outcome | None, how_to_go_on: str = "") -> None:
@@ -169,6 +199,7 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         evaluate=work.evaluate,
         state=remembered and (lambda: {**remembered(), "config": told, "world": world}),
         diagnose=work.diagnose,
+        show=work.show,
         roll_back=work.roll_back,
         log=log,
     )

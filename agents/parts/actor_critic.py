@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
+from agents.parts.pictures import body
 from envs import Spaces, Transition, VectorEnv
-from training.networks import Activation, Twins, mlp
+from training.errors import InputError
+from training.networks import Activation, Twins
 from training.normalise import RunningNorm
 
 
@@ -38,10 +40,14 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.head = head(spaces)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
+        if spaces.picture and (cfg.normalise_obs or not cfg.shared):
+            raise InputError(
+                "pictures need one shared network without normalise_obs: it divides bytes by 255"
+            )
         self.norm = RunningNorm(spaces.obs) if cfg.normalise_obs else None
         self.net: nn.Module
         if cfg.shared:
-            self.net = mlp(spaces.obs, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
+            self.net = body(spaces, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
         else:
             self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
 

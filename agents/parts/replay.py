@@ -13,9 +13,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from agents.parts.frames import Frames
 from envs import Transition
 from training.errors import InputError
 from training.state import capture, restore
+
+MARGIN = 8  # there is room for a frame more in as many experiences: for the beginnings of episodes
 
 
 class Experience(NamedTuple):
@@ -81,10 +84,21 @@ class Windows:
 
 
 class Replay:
-    """The last `capacity` experiences, each field one tensor: 48 bytes each for CartPole."""
+    """The last `capacity` experiences, each field one tensor: 48 bytes each for CartPole.
 
-    def __init__(self, capacity: int, windows: Windows, device: torch.device | str = "cpu") -> None:
+    Of a `picture` (C, H, W) every frame is kept once, as bytes: 7.2 KB an experience of 84 by 84 pixels.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        windows: Windows,
+        device: torch.device | str = "cpu",
+        picture: tuple[int, ...] = (),
+    ) -> None:
         self.capacity, self.windows, self.device = capacity, windows, device
+        room = capacity + max(capacity // MARGIN, 1_000)
+        self.frames = Frames(picture, room, device) if picture else None
         self.added = 0  # experiences ever added
         self.rows: Experience | None = None
 
@@ -96,6 +110,8 @@ class Replay:
 
         `begins` is that of the environments before the rollout, as in `Windows.whole`.
         """
+        if self.frames is not None:
+            rollout = self.frames.keep(rollout)
         new = self.windows.whole(rollout, begins)
         if self.rows is None:
             self._make(new)
@@ -105,7 +121,18 @@ class Replay:
         for store, field in zip(self.rows, new, strict=True):
             store[index] = field
         self.added += count
+        if self.frames is not None and self.added > self.capacity:
+            self._check_frames(self.frames, count)
         return index
+
+    def _check_frames(self, frames: Frames, count: int) -> None:
+        """Raises InputError when a frame of one of the oldest experiences has given way already."""
+        assert self.rows is not None
+        oldest = (torch.arange(min(count, self.capacity)) + self.added) % self.capacity
+        if int(self.rows.obs[oldest.to(self.rows.obs.device)].min()) < frames.added - frames.room:
+            raise InputError(
+                f"replay is {self.capacity}, expected more: its frames do not suffice for episodes this short"
+            )
 
     def sample(self, count: int, generator: torch.Generator) -> Experience:
         """`count` experiences drawn evenly, with replacement."""
@@ -114,17 +141,23 @@ class Replay:
     def take(self, index: Int[Tensor, " B"]) -> Experience:
         """The experiences at these places."""
         assert self.rows is not None
-        return Experience(*(field[index] for field in self.rows))
+        rows = Experience(*(field[index] for field in self.rows))
+        if self.frames is None:
+            return rows
+        return rows._replace(obs=self.frames.look(rows.obs), next_obs=self.frames.look(rows.next_obs))
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs: the rows so far, not copied."""
         filled = None if self.rows is None else [field[: len(self)] for field in self.rows]
-        return {"added": self.added, "rows": filled, "windows": self.windows.state_dict()}
+        frames = None if self.frames is None else self.frames.state_dict()
+        return {"added": self.added, "rows": filled, "windows": self.windows.state_dict(), "frames": frames}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave."""
         self.added, self.rows = 0, None
         self.windows.load_state_dict(state["windows"])
+        if self.frames is not None:
+            self.frames.load_state_dict(state["frames"])
         if state["rows"] is not None:
             self._make(Experience(*state["rows"]))
             assert self.rows is not None

@@ -6,10 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.parts.dueling import duel
+from agents.parts.pictures import body
 from envs import Spaces
 from training.errors import InputError
 from training.metrics import Metrics
-from training.networks import Activation, LayerConfig, mlp
+from training.networks import Activation, LayerConfig
 
 
 class ActionValues(nn.Module):
@@ -30,7 +31,7 @@ class ActionValues(nn.Module):
         self.shape = (spaces.actions + dueling, numbers)
         self.dueling = dueling
         layer = LayerConfig(norm="layer" if layer_norm else "none")
-        self.net = mlp(spaces.obs, hidden, self.shape[0] * numbers, activation, layer=layer)
+        self.net = body(spaces, hidden, self.shape[0] * numbers, activation, layer=layer)
 
     def forward(self, obs: Float[Tensor, "B O"]) -> Float[Tensor, "B A K"]:
         outputs = self.net(obs).unflatten(-1, self.shape)

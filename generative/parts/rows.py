@@ -122,7 +122,7 @@ class Kept:
         return len(self.rows)
 
     def __getitem__(self, index: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
-        rows = self.rows[index]
+        rows = self.rows.index_select(0, index)
         return (rows - self.shift) / self.scale if self.bytes else rows
 
 

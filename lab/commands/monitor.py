@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,15 +14,22 @@ from rich.table import Table as Grid
 from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
+from anomaly.monitor_state import Scales
+from anomaly.monitor_statistics import Channels
 from anomaly.monitor_trial import findings, judge, named_right, play
 from envs.recording import Act, Episodes, record
 from lab.arguments import parse
 from lab.monitor_story import Cell, Story, faults_for
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
+from training.run import RunConfig
 from training.seeds import numpy_generator, stream
+from training.wandb_log import WandbLog
 
 NAMED = 10  # episodes of a cell in which the sensor is named
+PILOT = 2  # episodes that tell how long a step takes
+PASSES = 6  # through half of the episodes that calibrate
+ROW_S, CHANNEL_S = 5e-6, 4e-8  # time to score a step of an episode, and for each channel of it
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,19 @@ class Monitor:
     log: Annotated[Path | None, tyro.conf.arg(name="log")] = None  # or recorded episodes, of anybody's agent
     dir: Path | None = None  # where it goes, new; default: RUN/monitor, or the next free runs/monitor-...
     alpha: float = 0.05  # share of clean episodes that may raise an alarm
+    run_length: int | None = None  # instead, for runs without an end: steps between false alarms, in the mean
     seed: int = 0  # of everything
     fit: int = 50  # clean episodes to fit
     calibrate: int = 200  # and to calibrate
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
     updates: int = 6_000  # of the networks that foretell a step
+    max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
+    minutes: float = 8.0  # that playing and scoring may take, about
+    wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
+    project: str = "lab"  # the W&B project
+    entity: str | None = None  # the W&B team or user
+    tags: tuple[str, ...] = ()  # W&B tags
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -48,9 +62,13 @@ class Monitor:
             ("test", 1),
             ("faulty", 2),
             ("updates", 1),
+            ("max_steps", 2),
         ):
-            if getattr(self, name) < least:
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise InputError(f"{name} is {getattr(self, name)}, expected {least} or more")
+        if not self.minutes > 0:
+            raise InputError(f"minutes is {self.minutes}, expected more than 0")
         if (self.run is None) == (self.log is None):
             raise InputError("expected a run's folder or --log EPISODES, one of them")
 
@@ -64,6 +82,8 @@ def main(words: list[str]) -> None:
     if told.run is not None:
         read_config(told.run)
         agent = registry.load(told.run / "model")
+        if agent.spaces.picture:
+            raise InputError(f"{told.run} sees pictures, a monitor expects rows of numbers")
         path = told.dir or told.run / "monitor"
     else:
         assert told.log is not None
@@ -80,8 +100,13 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     show(story)
-    for i, cell in enumerate(story.cells.values()):
-        folder.write(i, {"eval/auroc": cell.seen.auroc.value, "eval/found_10": cell.seen.early})
+    beside = RunConfig(wandb=told.wandb, project=told.project, entity=told.entity, tags=told.tags)
+    mirror = WandbLog(beside, path, folder.config, f"monitor/{story.env}")
+    for i, row in enumerate(story.rows()):
+        folder.write(i, row)
+        mirror.write(i, row)
+    mirror.keep(path / "model")
+    mirror.close()
     folder.close()
 
     from lab.monitor_page import write  # matplotlib takes half a second to import
@@ -92,10 +117,12 @@ def main(words: list[str]) -> None:
 def of_agent(act: Act, env: str, told: Monitor, path: Path) -> Story:
     """Plays clean episodes, fits and calibrates on some, and tries faults on others."""
     print(f"1. Clean episodes of {env} are played")
+    most = told.max_steps or _affordable(act, env, told)
     parts = {
-        name: _clean(act, env, getattr(told, name), told.seed, name) for name in ("fit", "calibrate", "test")
+        name: _clean(act, env, getattr(told, name), told.seed, name, most)
+        for name in ("fit", "calibrate", "test")
     }
-    twins = _clean(act, env, told.faulty, told.seed, "faulty")
+    twins = _clean(act, env, told.faulty, told.seed, "faulty", most)
     print("2. The monitor learns and is calibrated")
     story = _fitted(parts, told, path, told.run, act)
     print("3. Faults are tried")
@@ -105,7 +132,7 @@ def of_agent(act: Act, env: str, told: Monitor, path: Path) -> Story:
         onset = numpy_generator(told.seed, f"onset {name}").integers(
             usual // 10, max(usual // 2, 2), told.faulty
         )
-        played = play(act, fault, onset, twins, scale)
+        played = play(act, fault, onset, twins, scale, most)
         score = story.monitor.score(played.episodes)
         seen = judge(score, story.monitor.threshold, played.since, story.clean, told.seed)
         found = findings(story.monitor, played.episodes, range(min(NAMED, told.faulty)))
@@ -138,9 +165,35 @@ def show(story: Story) -> None:
     print(story.cost)
 
 
-def _clean(act: Act, env: str, count: int, seed: int, name: str) -> Episodes:
+def _affordable(act: Act, env: str, told: Monitor) -> int | None:
+    """Steps after which episodes are cut so that there is time for all of them; None: they need not be.
+
+    A few are played against the clock; the others are taken to be as long.
+    """
+    start = time.perf_counter()
+    pilot = _clean(act, env, PILOT, told.seed, "pilot", None)
+    rows = int(pilot.length.sum())
+    played_s = (time.perf_counter() - start) / rows
+    actuators = pilot.actions or pilot.action.shape[1]
+    view = Scales.of(pilot).view
+    channels = Channels(len(view), actuators, view.shape[1]).count
+    cells = len(faults_for(env, pilot.obs.shape[1], pilot.actions))
+    episodes = told.fit + told.calibrate + told.test + (1 + cells) * told.faulty
+    scored = told.fit + PASSES * told.calibrate / 2 + told.test + cells * told.faulty
+    cost_s = episodes * played_s + scored * (ROW_S + channels * CHANNEL_S)  # of a step of each
+    if cost_s * rows / PILOT <= told.minutes * 60:
+        return None
+    most = max(2, int(told.minutes * 60 / cost_s))
+    print(
+        f"   Episodes are cut after {most} steps to take about {told.minutes:g} minutes; `--max-steps {most}`"
+        " does the same again, --minutes allows more"
+    )
+    return most
+
+
+def _clean(act: Act, env: str, count: int, seed: int, name: str, most: int | None) -> Episodes:
     first = stream(seed, name) % 2**31
-    return record(act, env, range(first, first + count))
+    return record(act, env, range(first, first + count), max_steps=most)
 
 
 def _settings(told: Monitor) -> Config:
@@ -151,7 +204,10 @@ def _fitted(
     parts: dict[str, Episodes], told: Monitor, path: Path, run: Path | None, act: Act | None
 ) -> Story:
     monitor = RolloutMonitor.fit(parts["fit"], _settings(told))
-    monitor.calibrate(parts["calibrate"], told.alpha)
+    if told.run_length is None:
+        monitor.calibrate(parts["calibrate"], told.alpha)
+    else:
+        monitor.calibrate_endless(parts["calibrate"], told.run_length)
     monitor.save(path / "model")
     env, clean = parts["fit"].env, monitor.score(parts["test"])
     return Story(run, act, path, env, told.seed, monitor, clean, _cost(monitor, parts["test"]))
@@ -160,8 +216,10 @@ def _fitted(
 def _cost(monitor: RolloutMonitor, played: Episodes) -> tuple[float, float]:
     """Median and 99th percentile of the time of an update, over up to 2,000 clean steps without an alarm."""
     took = []
-    monitor.update(played.obs[0])
-    for obs, action in zip(played.next_obs[:2_000], played.action[:2_000], strict=True):
+    begins = set(played.starts.tolist())
+    for row, (obs, action) in enumerate(zip(played.next_obs[:2_000], played.action[:2_000], strict=True)):
+        if row in begins:
+            monitor.update(played.obs[row])
         start = time.perf_counter()
         verdict = monitor.update(obs, action)
         if verdict.raised:  # naming the sensor takes longer, once an alarm

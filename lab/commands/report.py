@@ -10,8 +10,11 @@ import tyro
 
 from lab.arguments import parse
 from lab.detector_page import detector_page
-from lab.figures import curves, layers, range_test
+from lab.figures import curves, embedded, layers, range_test
 from lab.page import Page
+from lab.pictures import gif
+from lab.snapshots import taken
+from training.checkpoint import writing
 from training.errors import InputError
 from training.folder import read_config, read_rows
 
@@ -30,6 +33,14 @@ TITLES = {
     "optim": "Optimizer",
     "time": "Time",
 }
+SEED = 0  # of the episode in a video
+SNAPSHOTS = 3  # of each kind
+SHOWN = {
+    "episode": "an episode that the agent played",
+    "reconstructions": "data, each with its reconstruction at its right",
+    "samples": "samples",
+    "traversal": "a row of data with its latent numbers, one a line, from low to high",
+}
 LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 
 
@@ -39,6 +50,7 @@ class Report:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs; several are drawn into one page
     out: Path | None = None  # the page to write; default: report.html in the folder of the first run
+    video: bool = False  # an episode of each agent, as episode.gif in its folder and on the page
 
 
 def main(words: list[str]) -> None:
@@ -68,6 +80,12 @@ def main(words: list[str]) -> None:
     for name, config in configs.items():
         if config["config"].get("optim", {}).get("schedule") == "range":
             _range_test(page, name, rows[name])
+    if told.video:
+        page.section("An episode", "Greedy, from the last model; every second of at most 600 steps.")
+        for name, run in zip(configs, told.runs, strict=True):
+            page.figure(*_video(run, name), narrow=True)
+    for name, path in zip(names, told.runs, strict=True):
+        _snapshots(page, name, path)
     for group, metrics in _by_group(rows).items():
         page.section(TITLES.get(group, group))
         if group in LAYERS:
@@ -78,6 +96,19 @@ def main(words: list[str]) -> None:
     page.table(["setting", *configs], _settings(configs))
     page.save(out)
     print(out)
+
+
+def _video(run: Path, name: str) -> tuple[str, str]:
+    """An episode of an agent as an image of a page, and what it shows; written beside the model too."""
+    from agents import registry  # a second of imports that pages without a video do without
+    from envs.recording import film
+
+    agent = registry.load(run / "model")
+    frames, total = film(agent.policy.act, agent.cfg.env, SEED)
+    video = gif(frames)
+    with writing(run / "episode.gif") as file:
+        file.write(video)
+    return embedded(video, "gif"), f"{name}: return {total:g} in {len(frames)} frames, seed {SEED}"
 
 
 def _by_group(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
@@ -119,6 +150,20 @@ def _range_test(page: Page, name: str, rows: list[dict[str, float]]) -> None:
     page.section(f"Learning-rate range test of {name}")
     caption = f"{loss} while the learning rate rose; a tenth of the rate with the least loss is a safe start."
     page.figure(range_test(found[:, 0], found[:, 1], best), caption)
+
+
+def _snapshots(page: Page, name: str, run: Path) -> None:
+    """The first pictures of each kind that the run drew, some from between, and the last."""
+    found = taken(run)
+    if found:
+        page.section(f"Pictures of {name}", "; ".join(SHOWN[kind] for kind in found if kind in SHOWN))
+    for kind, files in found.items():
+        chosen = sorted({round(i) for i in np.linspace(0, len(files) - 1, SNAPSHOTS)})
+        pictures = [
+            (embedded(files[i][1].read_bytes(), files[i][1].suffix[1:]), f"step {files[i][0]:,}")
+            for i in chosen
+        ]
+        page.strip(pictures, kind)
 
 
 def _settings(configs: dict[str, dict[str, Any]]) -> list[list[str]]:

@@ -24,7 +24,9 @@ class Train(Generic[C]):
 
     settings: C
     dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
-    backend: Literal["gymnasium", "envpool", "tensor"] | None = None  # what steps an agent's environments
+    backend: Literal["gymnasium", "processes", "envpool", "tensor"] | None = (
+        None  # what steps an agent's environments
+    )
     config: Path | None = None  # start from the settings of a run folder or its config.json
     seeds: int = 1  # train as many runs as this, from --seed on, side by side, each in DIR/seed_N
 

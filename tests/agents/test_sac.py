@@ -112,3 +112,8 @@ def test_the_slow_critic_goes_its_share_of_the_way() -> None:
 def test_discrete_actions_are_refused() -> None:
     with pytest.raises(InputError, match="sac expects continuous ones"):
         sac.Learner(sac.Config(env="CartPole-v1"), Spaces(4, discrete=2))
+
+
+def test_actions_without_bounds_are_refused() -> None:
+    with pytest.raises(InputError, match="mine:Mine has actions without bounds, sac expects"):
+        sac.Learner(sac.Config(env="mine:Mine"), Spaces(4, low=(-1.0, -math.inf), high=(1.0, 1.0)))

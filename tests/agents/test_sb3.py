@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import stable_baselines3
@@ -46,7 +47,6 @@ def unpacked(model: stable_baselines3.common.base_class.BaseAlgorithm, here: Pat
     sb3_zip.main(here / "model.zip", here / "model")
     weights, found = load_model(here / "model")
     cfg = registry.from_dict(sb3.Config, found["config"] | {"env": env})
-    assert cfg.algo == type(model).__name__
     policy = sb3.Policy(cfg, registry.from_dict(Spaces, found["spaces"]))
     policy.load_state_dict(weights)
     return policy
@@ -56,6 +56,7 @@ def unpacked(model: stable_baselines3.common.base_class.BaseAlgorithm, here: Pat
 def test_actions_are_those_of_predict(algo: str, env: str, shape: dict, tmp_path: Path) -> None:
     model = made(algo, env, shape)
     policy = unpacked(model, tmp_path, env)
+    assert policy.algo == algo
     obs = np.random.default_rng(0).normal(size=(500, *model.observation_space.shape)).astype(np.float32)
     theirs, _ = model.predict(obs, deterministic=True)
     spaces = Spaces.of(model.observation_space, model.action_space, env)
@@ -107,6 +108,42 @@ def test_what_cannot_be_rebuilt_is_refused_by_name(
     assert not (tmp_path / "model").exists()
 
 
+def test_models_of_sb3_contrib_act_alike_or_are_refused_by_name(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    for kind in (contrib.QRDQN, contrib.TRPO):
+        model = kind("MlpPolicy", "CartPole-v1", device="cpu", seed=0)
+        with torch.no_grad():
+            for parameter in model.policy.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+        (tmp_path / kind.__name__).mkdir()
+        policy = unpacked(model, tmp_path / kind.__name__, "CartPole-v1")
+        ours = policy.act(torch.from_numpy(obs)).numpy()
+        np.testing.assert_array_equal(ours, model.predict(obs, deterministic=True)[0])
+        assert len(np.unique(ours)) > 1
+    contrib.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu").save(tmp_path / "model.zip")
+    with pytest.raises(InputError, match=r"its policy is sb3_contrib.*RecurrentActorCriticPolicy, expected"):
+        sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
+
+
+def test_the_means_of_quantiles_are_one_layer() -> None:
+    layer = torch.nn.Linear(3, 4 * 2)  # 4 quantiles of 2 actions
+    state = {f"quantile_net.quantile_net.0.{k}": v for k, v in layer.state_dict().items()}
+    found = sb3_zip._values(state, 2)
+    x = torch.randn(5, 3)
+    means = layer(x).unflatten(1, (4, 2)).mean(1)
+    values = x @ found["q_net.q_net.0.weight"].T + found["q_net.q_net.0.bias"]
+    torch.testing.assert_close(values, means)
+
+
+def test_a_policy_whose_package_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made("PPO", "CartPole-v1", {}).save(tmp_path / "model.zip")
+    lost = ({"policy_kwargs": {}, "observation_space": 0, "action_space": 0}, {}, None)
+    monkeypatch.setattr("stable_baselines3.common.save_util.load_from_zip_file", lambda *_, **__: lost)
+    with pytest.raises(InputError, match=r"policy_class cannot be read here \(of stable_baselines3\.common"):
+        sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
+
+
 def test_a_zip_is_read_by_another_process_for_its_own_spaces_only(tmp_path: Path) -> None:
     made("PPO", "CartPole-v1", {}).save(tmp_path / "model.zip")
     agent = sb3_zip.read(tmp_path / "model.zip", "CartPole-v1")
@@ -154,6 +191,16 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
     assert learner.step < 100
 
 
+class Film(gym.Env):
+    """Shows pictures."""
+
+    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+
+gym.register("probe/film-v0", Film)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -167,6 +214,7 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
         ({"env": "tensor/CartPole-v1"}, "sb3 does not step those of tensor"),
         ({"env": "envpool/CartPole-v1"}, "sb3 does not step those of envpool"),
         ({"env": "probe/masked-v0"}, "sb3 knows no masks"),
+        ({"env": "probe/film-v0"}, "sb3 sees rows of numbers"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly.calibration import threshold
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper, VectorMonitorWrapper
 from anomaly.monitor_isolation import guess
 from anomaly.monitor_live import Rule
 from anomaly.monitor_nets import Config, Polynomial, beta_nll
-from anomaly.monitor_statistics import Channels, Moments, averaged, edges, quantile_band
+from anomaly.monitor_statistics import whitening
 from anomaly.rollouts import after, time_matched_auroc
 from envs.faults import Fault, FaultyEnv
 from envs.recording import Episodes, record
@@ -63,58 +62,6 @@ def test_a_polynomial_finds_a_cubic_exactly() -> None:
     y = np.stack([x[:, 0] ** 3 - 2 * x[:, 1] * x[:, 2], 1 + x[:, 2]], axis=1)
     found = Polynomial.fit(x, y)
     np.testing.assert_allclose(found(x), y, atol=1e-5)
-
-
-def test_channels_are_the_products_of_their_docstring() -> None:
-    channels = Channels(sensors=2, actions=1)
-    z, last, state = np.array([[2.0, -1.0]]), np.array([[3.0, 1.0]]), np.array([[0.5, 4.0]])
-    found = channels.of(z, last, state, np.array([[10.0]]), np.array([[7.0, 8.0]]))[0]
-    shift, spread, memory = [2, -1], [3, 0], [6, -1]
-    assert found.tolist() == [*shift, *spread, *memory, 1, 8, -0.5, -4, 20, -10, 7, 8]
-    assert (channels.count, channels.sizes.sum()) == (14, 14)
-
-
-def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
-    channels = Channels(sensors=1, actions=1)
-    u = np.zeros((1, 3, channels.count))
-    u[0, 2] = [1, -2, 0, 3, 0, 0, 5]
-    found = np.exp(channels.gather(u)[0]).reshape(2, 3, 7) - 1e-3
-    np.testing.assert_allclose(found[:, 2], [[1, 4, 0, 9, 0, 0, 25]] * 2, atol=1e-9)
-    np.testing.assert_allclose(found[:, :2], 0, atol=1e-9)
-
-
-def test_averages_have_the_closed_form_of_their_rate() -> None:
-    rng = np.random.default_rng(0)
-    mean = np.zeros((4_000, 3, 1))
-    for step in range(400):
-        mean = averaged(mean, rng.normal(size=(4_000, 1)), step)
-    variance = [rate / (2 - rate) for rate in (1, 1 / 8, 1 / 64)]
-    np.testing.assert_allclose(mean.var(axis=0)[:, 0], variance, rtol=0.1)
-    first = averaged(np.zeros((1, 3, 1)), np.array([[5.0]]), 0)
-    assert first.ravel().tolist() == [5.0, 5.0, 5.0]
-
-
-def test_moments_are_means_and_deviations_by_bin() -> None:
-    rows = np.random.default_rng(0).normal(3.0, 2.0, (5_000, 1))
-    moments = Moments(3, 1)
-    moments.add(0, rows)
-    moments.add(1, rows + 1)
-    mean, inverse = moments.band()
-    np.testing.assert_allclose(mean.ravel(), [rows.mean(), rows.mean() + 1, rows.mean() + 1], rtol=1e-6)
-    np.testing.assert_allclose(1 / inverse.ravel(), rows.std(), rtol=1e-6)
-
-
-def test_bins_double_and_hold_enough_rows() -> None:
-    assert edges(np.full(100, 20)).tolist() == [0, 1, 2, 4, 8, 16]
-    assert edges(np.full(5, 20)).tolist() == [0]
-    assert edges(np.full(10, 64)).tolist() == [0, 16, 32]
-
-
-def test_bands_reach_from_the_median_to_the_99th_percentile() -> None:
-    values = np.arange(1001.0)[:, None]
-    middle, scale = quantile_band(values, np.zeros(1001, int), 2)
-    assert middle.ravel().tolist() == [500, 500]
-    np.testing.assert_allclose(1 / scale.ravel(), 490)
 
 
 def test_clean_episodes_are_quiet_and_faults_are_not(monitor: RolloutMonitor) -> None:
@@ -206,8 +153,33 @@ class Scripted:
         found = self.true.step(watch, obs, action)
         return np.array([self.scores.pop(0)]) if watch is self.live._watch else found
 
-    def foretold(self, watch, action):
-        return self.true.foretold(watch, action)
+    def foretold(self, watch, obs, action, sensor):
+        return self.true.foretold(watch, obs, action, sensor)
+
+
+def test_a_masked_sensor_reads_its_conditional_mean_and_does_not_run_away(monitor: RolloutMonitor) -> None:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(4, 4))
+    kept = monitor.transitions, monitor.bias, monitor.whiten
+    monitor.transitions = lambda obs, action: (np.zeros((len(obs), 4)), np.ones((len(obs), 4)), np.zeros(1))
+    raw = rng.normal(size=(200_000, 4)) @ mix.T + np.array([0.3, 0.0, -0.2, 0.1])
+    monitor.bias, monitor.whiten = whitening(raw)
+    scales, start = monitor.scales, monitor.start(monitor.scales.mean[None])
+    covariance = mix @ mix.T
+    rest = [0, 1, 3]
+    off = np.array([[0.2, -0.1, 0.0, 0.3]])
+    expected = -0.2 + covariance[2, rest] @ np.linalg.solve(
+        covariance[np.ix_(rest, rest)], off[0, rest] - monitor.bias[rest]
+    )
+    obs = scales.mean + off * scales.change * scales.deviation
+    obs[0, 2] = np.nan
+    found = monitor.foretold(start, obs, np.zeros((1, 2)), np.array([2]))
+    moved = (found - scales.mean[2]) / scales.deviation[2] / scales.change[2]
+    np.testing.assert_allclose(moved, expected, atol=0.03)
+    monitor.transitions = lambda obs, action: (np.full((1, 4), 1e9), np.ones((1, 4)), np.zeros(1))
+    most = monitor.foretold(start, obs, np.zeros((1, 2)), np.array([2]))
+    monitor.transitions, monitor.bias, monitor.whiten = kept
+    np.testing.assert_allclose(most, (scales.high[2] + 1) * scales.deviation[2] + scales.mean[2])
 
 
 def test_the_broken_sensor_is_named_and_replaced(monitor: RolloutMonitor) -> None:
@@ -275,8 +247,8 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
     again = RolloutMonitor.load(tmp_path / "model")
     fresh = episodes(FRESH)
     np.testing.assert_array_equal(again.score(fresh), monitor.score(fresh))
-    assert (again.threshold, again.alpha) == (monitor.threshold, monitor.alpha)
-    assert monitor.promise(1, 50) == again.promise(1, 50)
+    assert again.promise == monitor.promise
+    assert again.live.rule == monitor.live.rule
 
 
 @pytest.mark.parametrize(
@@ -290,6 +262,11 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
             "with 5 episodes to calibrate, expected 19 or more",
         ),
         (lambda m: m.calibrate(episodes(range(5)), 1.5), "expected a rate between 0 and 1"),
+        (lambda m: m.calibrate_endless(episodes(range(5)), 100), "run length is 100 steps, expected more"),
+        (
+            lambda m: m.calibrate_endless(episodes(range(5)), 1_280),
+            "takes 9 stretches of 128 clean steps",
+        ),
         (lambda m: RolloutMonitor.fit(episodes(range(1)), SMALL), "1 clean episodes, expected at least 5"),
         (lambda m: RolloutMonitor.fit(record(balance, ENV, range(6), max_steps=1), SMALL), "single step"),
         (
@@ -318,17 +295,13 @@ def test_episodes_with_missing_numbers_are_refused(monitor: RolloutMonitor) -> N
         RolloutMonitor.fit(broken, SMALL)
 
 
-def test_the_promise_holds_over_calibration_sets_of_autocorrelated_episodes() -> None:
-    """2,000 times: 39 episodes calibrate, another is tested; each an AR(1) of memory 0.95, watched by its
-    largest average at three rates, which is what the threshold is a quantile of."""
-    rng = np.random.default_rng(0)
-    sets = 2_000, 40
-    value = rng.normal(size=sets[0] * sets[1])
-    mean, highest = np.zeros((len(value), 3, 1)), np.full(len(value), -np.inf)
-    for step in range(60):
-        value = 0.95 * value + math.sqrt(1 - 0.95**2) * rng.normal(size=len(value))
-        mean = averaged(mean, value[:, None], step)
-        highest = np.maximum(highest, np.abs(mean).max(axis=(1, 2)))
-    tested, *calibrated = highest.reshape(sets).T
-    limits = [threshold(np.sort(row), 0.05) for row in np.array(calibrated).T]
-    assert 0.035 < (tested > limits).mean() <= 0.065
+def test_endless_runs_are_calibrated_saved_and_armed_again(tmp_path: Path) -> None:
+    long = record(balance, ENV, range(6), max_steps=195)
+    made = RolloutMonitor.fit(long, SMALL)
+    made.calibrate_endless(record(balance, ENV, range(100, 108), max_steps=195), run_length=640)
+    assert made.promise.count == 4
+    made.save(tmp_path / "model")
+    again = RolloutMonitor.load(tmp_path / "model")
+    assert again.promise == made.promise
+    assert again.live.rule == Rule(latch=False, cooldown=128)
+    assert "stretches of 128 clean steps" in again.promise.kept(again.score(long))

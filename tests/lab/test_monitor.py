@@ -50,6 +50,24 @@ def test_a_report_leaves_the_page_of_the_monitor_alone(
     assert page.read_bytes() == before
 
 
+def test_episodes_are_cut_where_there_is_no_time_for_all(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from envs.recording import Episodes
+    from lab.commands import monitor as command
+
+    played: list[Episodes] = []
+    kept = command.record
+    monkeypatch.setattr(command, "record", lambda *a, **k: played.append(kept(*a, **k)) or played[-1])
+    monkeypatch.chdir(place)
+    run(f"monitor agent {SMALL} --minutes 0.0001 --dir hasty", monkeypatch)
+    said = capsys.readouterr().out
+    most = int(said.split("--max-steps ")[1].split("`")[0])
+    assert f"cut after {most} steps" in said
+    assert max(int(part.length.max()) for part in played[1:]) == most
+    assert "eval/false_alarms" in (place / "hasty/metrics.jsonl").read_text()
+
+
 def test_a_log_is_enough(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.chdir(place)
     run("monitor --log agent/rollouts/greedy-0.npz --updates 100 --dir logged", monkeypatch)

@@ -1,0 +1,152 @@
+"""Scores of steps: what a model of clean episodes makes of each observation that arrives.
+
+An ensemble foretells the observation, what is left is whitened, its channels are taken by regime and
+averaged, and the averages are held against their bands. The state of what is watched is in a `Watch`: many
+episodes, a vector of environments and one control loop are the same code.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from anomaly.monitor_bands import Bands, Moments
+from anomaly.monitor_nets import Config, Places, Transitions
+from anomaly.monitor_policy import CHECKS, PolicyCheck
+from anomaly.monitor_regimes import Regimes
+from anomaly.monitor_state import Scales, Watch, latest
+from anomaly.monitor_statistics import Channels, averaged, bounded, conditional, whitening
+from envs.recording import Episodes
+
+PRIOR = 50.0  # clean steps that all regimes together count as in each
+GUARD = 10.0  # weight of what no sensor gives: one deviation beyond the range counts as 7
+
+
+class StepScores:
+    """What was learned of clean episodes; the largest statistic of a step is its score."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        scales: Scales,
+        transitions: Transitions,
+        places: Places,
+        policy: PolicyCheck | None,
+    ) -> None:
+        self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
+        self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
+        self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
+        self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
+        self.regimes = Regimes.none(self.channels.count)
+        self.bands: Bands | None = None
+
+    def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
+        """How strange each step is (E, T); NaN after an episode's end."""
+        self.scales.expect(episodes)
+        found = np.full((len(episodes), int(episodes.length.max(initial=0))), np.nan)
+        for step, rows, watch, guard in self._walk(episodes):
+            found[rows, step] = self._judge(watch, guard)
+        return found
+
+    def start(self, obs: Float[np.ndarray, "B O"]) -> Watch:
+        """The state of episodes that start with the given observations; what is no number counts as usual."""
+        seen = self.scales.scaled(obs)
+        seen = np.where(np.isfinite(seen), seen, 0.0)
+        return Watch.of(seen, self.cfg.history, self.scales.actuators, self.channels.count)
+
+    def step(
+        self, watch: Watch, obs: Float[np.ndarray, "B O"], action: Float[np.ndarray, "B A"]
+    ) -> Float[np.ndarray, " B"]:
+        """The scores of observations that arrived after actions, encoded; `watch` goes on."""
+        return self._judge(watch, self._advance(watch, obs, action))
+
+    def foretold(
+        self, watch: Watch, obs: Float[np.ndarray, "B O"], action: np.ndarray, sensor: np.ndarray
+    ) -> Float[np.ndarray, " B"]:
+        """What sensors (B,), one in each row, should read after encoded actions, in their own units.
+
+        It follows from the past and from what the other sensors read now. A little beyond what clean episodes
+        showed it ends: nothing is foretold from itself for long without running away.
+        """
+        scales, rows = self.scales, np.arange(len(obs))
+        now = watch.past[:, -scales.sensors :]
+        mean, sigma, _ = self.transitions(watch.past, latest(watch.acts, action))
+        raw = bounded(((scales.scaled(obs) - now) / scales.change - mean) / sigma)
+        innovation = conditional(np.where(np.isfinite(raw), raw, self.bias), self.bias, self.whiten, sensor)
+        moved = (mean[rows, sensor] + innovation * sigma[rows, sensor]) * scales.change[sensor]
+        value = np.clip(now[rows, sensor] + moved, scales.low[sensor] - 1, scales.high[sensor] + 1)
+        return value * scales.deviation[sensor] + scales.mean[sensor]
+
+    def _advance(self, watch: Watch, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
+        scales, sensors = self.scales, self.scales.sensors
+        now = watch.past[:, -sensors:]
+        seen = scales.scaled(obs)
+        if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
+            finite = np.isfinite(seen)
+            seen = np.where(finite, seen, now)
+        watch.acts = latest(watch.acts, action)
+        mean, sigma, doubt = self.transitions(watch.past, watch.acts)
+        change = (seen - now) / scales.change
+        z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
+        extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1)
+        if self.policy is not None:
+            extra = np.concatenate([extra, self.policy(seen, now + mean * scales.change, now, action)])
+        values = self.channels.of(z, watch.z, now @ scales.view, action, extra.T)
+        watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt[:, None]], axis=1))
+        watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
+        watch.z, watch.step = z, watch.step + 1
+        watch.repeats = (watch.repeats + 1) * (seen == now)
+        guard = scales.guard(seen, change, watch.repeats)
+        watch.past = latest(watch.past, seen)
+        if broken:
+            guard = np.where(finite.all(axis=1), guard, math.inf)
+        return guard
+
+    def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
+        assert self.bands is not None
+        found = self.bands.statistics(self.channels, watch.average, watch.step - 1)
+        return np.maximum(np.maximum.reduce(found, axis=1), GUARD * guard)
+
+    def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
+        """Step, episodes that are still going on, their state and their guard, step by step."""
+        action = self.scales.encode(episodes.action)
+        rows = np.arange(len(episodes))
+        watch = self.start(episodes.obs[episodes.starts].astype(np.float64))
+        for step in range(int(episodes.length.max(initial=0))):
+            going = episodes.length[rows] > step
+            if not going.all():
+                rows, watch = rows[going], watch.rows(going)
+            at = episodes.starts[rows] + step
+            guard = self._advance(watch, episodes.next_obs[at].astype(np.float64), action[at])
+            yield step, rows, watch, guard
+
+    def make_bands(self, parts: list[Episodes]) -> None:
+        """Whitening, then the bands of channels, then those of statistics, from clean episodes."""
+        features, raw = self._innovations(parts)
+        self.bias, self.whiten = whitening(raw)
+        self.regimes = Regimes.fit(features, bounded((raw - self.bias) @ self.whiten), self.channels.count)
+        moments = Moments(self.regimes.count, self.channels.count)
+        for part in parts:
+            for _, _, watch, _ in self._walk(part):
+                moments.add(watch.regime, watch.average[:, 0])  # at rate 1: the channels themselves
+        self.regimes = self.regimes.with_tables(*moments.shrunk(PRIOR))
+
+        def walk() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+            first = 0
+            for part in parts:
+                for step, rows, watch, _ in self._walk(part):
+                    yield step, first + rows, watch.average
+                first += len(part)
+
+        self.bands = Bands.fit(self.channels, np.concatenate([part.length for part in parts]), walk)
+
+    def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
+        """What regimes are told by, and the innovations before they are whitened, of every step."""
+        features, raw = [], []
+        for part in parts:
+            x, act, change = self.scales.histories(part, self.cfg.history)
+            mean, sigma, doubt = self.transitions(x, act)
+            features.append(np.concatenate([x, act, doubt[:, None]], axis=1))
+            raw.append(bounded((change - mean) / sigma))
+        return np.concatenate(features), np.concatenate(raw)

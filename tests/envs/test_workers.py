@@ -1,0 +1,145 @@
+"""Environments in processes of their own, and environments that hang or die."""
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from envs import Transition, VectorEnv, make
+from envs.replayable import Replayable
+from envs.workers import Workers
+from training.errors import InputError
+
+
+class Troubled(gym.Env):
+    """Episodes of five steps of random numbers; the action 2 makes it do what `what` says."""
+
+    observation_space = gym.spaces.Box(-20.0, 20.0, (1,))
+    action_space = gym.spaces.Discrete(3)
+
+    def __init__(self, what: str, place: Path) -> None:
+        self.what, self.place = what, place
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.steps, self.sum = 0, self.np_random.random()
+        return np.array([self.sum], np.float32), {}
+
+    def step(self, action: Any) -> tuple:
+        self.steps, self.sum = self.steps + 1, self.sum + self.np_random.random() + action
+        if action == 2:
+            if self.what == "hang":
+                time.sleep(60)
+            if self.what == "raise":
+                raise KeyError("torque")
+            if self.what == "die" or (self.what == "die once" and not self.place.exists()):
+                self.place.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return np.array([self.sum], np.float32), 1.0, self.steps == 5, False, {}
+
+
+def _one(what: str, place: Path, index: int) -> Replayable:
+    return Replayable(Troubled(what, place), index, limit_s=0.5 if what == "hang" else 60.0)
+
+
+def apart(what: str, place: Path, limit_s: float = 60.0) -> VectorEnv:
+    """Two environments in processes."""
+    return VectorEnv(Workers(partial(_one, what, place / "died"), 2, limit_s), seed=3)
+
+
+def played(envs: VectorEnv, steps: int, trouble: int = 7) -> list[Transition]:
+    """Rows of actions that change from step to step; at one step environment 1 is told to make trouble."""
+    told = [[step % 2, 2 if step == trouble else step % 3 % 2] for step in range(steps)]
+    return [envs.step(torch.tensor(actions)) for actions in told]
+
+
+def equal(a: list[Transition], b: list[Transition]) -> bool:
+    return all(
+        torch.equal(x, y) for one, two in zip(a, b, strict=True) for x, y in zip(one, two, strict=True)
+    )
+
+
+def test_a_worker_that_dies_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
+    whole, broken = apart("play", tmp_path), apart("die once", tmp_path)
+    with pytest.warns(UserWarning, match=r"environment 1 \(seed 4\), episode 1, step 3: its process died"):
+        rows = played(broken, 12)
+    assert equal(rows, played(whole, 12))
+    whole.close()
+    broken.close()
+
+
+def test_a_worker_killed_between_two_steps_is_started_again_too(tmp_path: Path) -> None:
+    whole, broken = apart("play", tmp_path), apart("play", tmp_path)
+    rows = played(broken, 7)
+    os.kill(broken._envs._workers[0]._process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match=r"environment 0 \(seed 3\), episode 1, step 3: its process died"):
+        rows += played(broken, 7)
+    assert equal(rows, played(whole, 7) + played(whole, 7))
+    whole.close()
+    broken.close()
+
+
+@pytest.mark.filterwarnings("ignore:environment 1")
+def test_a_worker_that_dies_again_and_again_ends_the_run_by_name(tmp_path: Path) -> None:
+    message = (
+        r"environment 1 \(seed 4\), episode 1, step 3: its process died \(exit code -9\) 4 times, expected"
+    )
+    with pytest.raises(InputError, match=message):
+        played(apart("die", tmp_path), 12)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raise", r"environment 1 \(seed 4\), episode 1, step 3: it raised KeyError: 'torque'"),
+        ("hang", r"environment 1 \(seed 4\), episode 1, step 3: it did not answer within 0.5 s"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_is_said_by_name(what: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        played(apart(what, tmp_path), 12)
+
+
+def test_a_worker_that_no_alarm_can_end_is_ended_from_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envs.replayable._alarm", lambda: False)  # as inside of compiled code
+    envs = apart("hang", tmp_path, limit_s=0.5)
+    with pytest.raises(
+        InputError, match=r"environment 1 \(seed 4\), episode 1, step 3: did not answer within"
+    ):
+        played(envs, 12)
+    assert all(worker._process.exitcode is not None for worker in envs._envs._workers)  # type: ignore[attr-defined]
+
+
+def test_an_environment_that_hangs_in_this_process_is_said_by_name(tmp_path: Path) -> None:
+    env = _one("hang", tmp_path, 0)
+    env.reset(seed=3)
+    env.step(1)
+    before = time.monotonic()
+    with pytest.raises(InputError, match=r"environment 0 \(seed 3\), episode 0, step 2: it did not answer"):
+        env.step(2)
+    assert time.monotonic() - before < 5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_run_with_processes_goes_on_where_it_was(tmp_path: Path) -> None:
+    one, other = apart("play", tmp_path), apart("play", tmp_path)
+    played(one, 8)
+    other.load_state_dict(one.state_dict())
+    assert equal(played(other, 9), played(one, 9))
+    one.close()
+    other.close()
+
+
+def test_workers_are_a_backend() -> None:
+    apart, together = make("processes/Acrobot-v1", 2, seed=3), make("Acrobot-v1", 2, seed=3)
+    assert equal(played(apart, 30), played(together, 30))
+    apart.close()
