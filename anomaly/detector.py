@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
-from anomaly.encoder import Coding, Encoder
+from anomaly.encoder import Encoder
 from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows, score_together
+from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
@@ -71,18 +72,21 @@ class Detector:
         Raises:
             InputError: for an unknown kind, rows that cannot be read, and fewer than three of them.
         """
-        names = members_of(kind)
+        members_of(kind)
         if alpha is not None:
             check_rate(alpha)
         sample = data if isinstance(data, Sample) else of_table(data, seed)
+        names = members_of(kind, len(sample.shape) == 3)
+        whole = names[0] in KINDS
+        kind = names[0] if whole else kind
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
-        encoder = Encoder.fit(sample.schema, cells)
+        encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)
         x = encoder.features_of(cells)
         if contaminated:
-            own = _crossed(names, x, encoder.owner, seed, cfg)
+            own = _crossed(names, x, encoder.owner, seed, cfg, sample.shape)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
-        members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
+        members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
         found = Detector(kind, sample.schema, encoder, members, np.zeros(1), x[np.sort(some)], alpha or 0.0)
         rest = sample.table.take(pa.array(calibrate))
@@ -91,6 +95,7 @@ class Detector:
             "rows fitted": len(x),
             "calibrated on": "rows that nothing else used",
             "contaminated": contaminated,
+            "whole": whole,
         }
         return found
 
@@ -114,9 +119,7 @@ class Detector:
         else:
             rows, on = np.arange(len(table.x)), "rows, none of which the run may have been trained on"
         columns = tuple(Column(name, "numeric") for name in trained.columns)
-        # every column as it is: the value is a feature, and whether it is missing is none
-        codings = tuple(Coding(name, "numeric", gaps=True) for name in trained.columns)
-        encoder = Encoder(codings, np.arange(0, 2 * len(codings), 2), 0)
+        encoder = Encoder.whole(trained.columns)
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
@@ -245,12 +248,17 @@ class Detector:
 
 
 def _crossed(
-    names: Sequence[str], x: Float[np.ndarray, "B F"], owner: Int[np.ndarray, " F"], seed: int, cfg: Any
+    names: Sequence[str],
+    x: Float[np.ndarray, "B F"],
+    owner: Int[np.ndarray, " F"],
+    seed: int,
+    cfg: Any,
+    shape: tuple[int, ...],
 ) -> Float[np.ndarray, " B"]:
     """How strange each row is to models of the half of the rows that it is not in."""
     half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
     score = np.zeros(len(x))
     for fitted in (half, ~half):
-        members = [fit_member(name, x[fitted], owner, seed, cfg) for name in names]
+        members = [fit_member(name, x[fitted], owner, seed, cfg, shape) for name in names]
         score[~fitted] = score_together(members, x[~fitted])
     return score

@@ -11,7 +11,7 @@ of a constant column, a word never seen, a gap where there was none; each adds l
 the surprise of an event that n rows did not have (the rule of succession).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,6 +69,12 @@ class Encoder:
                 "every column is constant, left out or a label, expected one that differs from row to row"
             )
         return Encoder(codings, kept, rows)
+
+    @staticmethod
+    def whole(columns: Sequence[str]) -> "Encoder":
+        """Every column as it is: the value is a feature, whether it is missing is none, nothing is novel."""
+        codings = tuple(Coding(name, "numeric", gaps=True) for name in columns)
+        return Encoder(codings, np.arange(0, 2 * len(codings), 2), 0)
 
     @property
     def novelty(self) -> float:

@@ -53,10 +53,16 @@ class Memory:
 
         `owner` changes nothing here; `plain` is `nearest` of the module docstring.
         """
+        return Memory.of_rows(x, scales(x, 1.0 if plain else NARROW), 0.0 if plain else LOCAL, seed)
+
+    @staticmethod
+    def of_rows(
+        x: Float[Tensor, "B F"], scale: Float[Tensor, " F"], local: float, seed: int
+    ) -> tuple["Memory", Float[Tensor, " n"]]:
+        """The same with λ and units of one's own."""
         if len(x) > ROWS:
             x = x[torch.randperm(len(x), generator=torch_generator(seed, "memory"))[:ROWS]]
-        scale = scales(x, 1.0 if plain else NARROW)
-        memory = Memory((x / scale).float(), scale, torch.zeros(len(x)), 0.0, 0.0 if plain else LOCAL)
+        memory = Memory((x / scale).float(), scale, torch.zeros(len(x)), 0.0, local)
         distance, nearest = memory._nearest(memory.rows, alone=True)
         memory.floor = max(FLOOR * float(distance.mean()), 1e-6)
         memory.log_own = (distance + memory.floor).log()

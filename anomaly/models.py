@@ -15,6 +15,7 @@ from torch import Tensor
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.memory import Memory
+from anomaly.pictures import KINDS, Pictures
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
 from anomaly.trees import Trees
@@ -46,6 +47,7 @@ OWN: dict[str, Any] = {
     "pca": PCA,
 }
 FEW = 20  # rows
+SHOWN = "edges"  # what `auto` is where rows are pictures
 BLOCK = 1_024  # rows scored at once: what fits into the cache
 
 
@@ -74,7 +76,7 @@ class Member:
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers."""
         model: Any = self.model
-        found = dict(model.arrays() if self.kind in OWN else registry.weights(model))
+        found = dict(model.arrays() if self.kind in (*OWN, *KINDS) else registry.weights(model))
         if self.surprise is not None:
             found["surprise"] = torch.from_numpy(self.surprise.array())
         return found
@@ -86,21 +88,34 @@ class Member:
 
 def kinds() -> tuple[str, ...]:
     """What `--detector` takes."""
-    return ("auto", "ensemble", *OWN, *registry.MODULES)
+    return ("auto", "ensemble", *OWN, *KINDS, *registry.MODULES)
 
 
-def members_of(kind: str) -> tuple[str, ...]:
-    """The models that a detector joins; raises InputError for an unknown name."""
+def members_of(kind: str, pictures: bool = False) -> tuple[str, ...]:
+    """The models that a detector of rows, or of `pictures`, joins; raises InputError for an unknown name."""
     if kind not in kinds():
         raise InputError(f"detector is {kind!r}, expected one of {', '.join(kinds())}")
+    if kind == "auto" and pictures:
+        return (SHOWN,)
     return tuple(ENSEMBLE) if kind in ("auto", "ensemble") else (kind,)
 
 
 def fit_member(
-    kind: str, x: Float[np.ndarray, "B F"], owner: Int[np.ndarray, " F"], seed: int, cfg: Any = None
+    kind: str,
+    x: Float[np.ndarray, "B F"],
+    owner: Int[np.ndarray, " F"],
+    seed: int,
+    cfg: Any = None,
+    shape: tuple[int, ...] = (),
 ) -> Member:
-    """A model of the features of rows, with the surprise of its scores; `owner` groups the features."""
+    """A model of the features of rows, with the surprise of its scores.
+
+    `owner` groups the features; `shape` is that of a row that is a picture.
+    """
     rows = torch.from_numpy(np.ascontiguousarray(x))
+    if kind in KINDS:
+        pictures, own = Pictures.fit(kind, rows, shape, seed)
+        return Member(kind, pictures, Surprise.fit(own.double().numpy()))
     if kind in FOLDED:
         group = np.unique(owner, return_inverse=True)[1]  # columns that have no feature are no group
         folded, own = FOLDED[kind](rows, torch.from_numpy(group), seed)
@@ -130,6 +145,8 @@ def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: P
     arrays = dict(arrays)
     found = arrays.pop("surprise", None)
     surprise = None if found is None else Surprise.of_array(found.numpy())
+    if kind in KINDS:
+        return Member(kind, Pictures.of_arrays(kind, arrays), surprise)
     if kind not in OWN:
         trained = registry.restore(arrays, description, folder)
         return Member(trained.kind, trained.model, surprise, trained.cfg)

@@ -29,11 +29,19 @@ def node_table(trees: Sequence[Any], values: Sequence[np.ndarray]) -> dict[str, 
 
 
 def leaves(nodes: dict[str, Tensor], x: Float[Tensor, "B F"]) -> Int[Tensor, "B trees"]:
-    """The number of the leaf that each row reaches in each tree."""
-    at = nodes["root"].expand(len(x), -1)
-    while True:
-        below = x.gather(1, nodes["feature"][at]) <= nodes["cut"][at]
+    """The number of the leaf that each row reaches in each tree.
+
+    All rows go down one tree after another, so that its nodes stay in the cache; those that have arrived are
+    left out of the next step.
+    """
+    many, cells = len(x), x.flatten()
+    at = nodes["root"].repeat_interleave(many)
+    first = (torch.arange(many) * x.shape[1]).repeat(len(nodes["root"]))  # of each row, among the cells
+    found, moving = at.clone(), torch.arange(len(at))
+    while len(moving):
+        below = cells[first + nodes["feature"][at]] <= nodes["cut"][at]
         after = torch.where(below, nodes["left"][at], nodes["right"][at])
-        if torch.equal(after, at):
-            return at
-        at = after
+        moved = after != at
+        moving, at, first = moving[moved], after[moved], first[moved]
+        found[moving] = at
+    return found.view(-1, many).T

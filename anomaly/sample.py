@@ -5,8 +5,7 @@ fitting needs the same memory for ten million rows as for a hundred thousand.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from anomaly.cells import Place, words
-from anomaly.reader import blocks, columns_of, of_array
+from anomaly.reader import TEXT, blocks, columns_of, of_array
 from anomaly.schema import Schema, Survey
 from generative.data import Table
 from training.errors import InputError
@@ -36,6 +35,7 @@ class Sample:
     labelled: int = 0  # of them, labelled as anomalies and left out
     label_column: str | None = None
     group: np.ndarray | None = None  # of rows that belong together, as those of an episode do
+    shape: tuple[int, ...] = ()  # of a row before it was flattened: (C, H, W) a picture
 
     def split(
         self, seed: int, share: float, most: int
@@ -81,8 +81,8 @@ def of_file(
     Raises:
         InputError: when the file cannot be read, or lacks a column.
     """
-    if not columns and not label_column and (episodes := _episodes(source)) is not None:
-        return episodes
+    if not columns and not label_column and not categorical and (whole := _whole(source, seed)) is not None:
+        return whole
     names = columns_of(source)
     for name in (*columns, *categorical, *((label_column,) if label_column else ())):
         if name not in names:
@@ -108,14 +108,16 @@ def of_table(data: str | Table | pa.Table, seed: int = 0) -> Sample:
     """A sample of a file, a table of numbers or an Arrow table."""
     if isinstance(data, str):
         return of_file(data, seed)
-    group = None
+    group: np.ndarray | None = None
+    shape: tuple[int, ...] = ()
     if isinstance(data, Table):
         source, group, table = data.source, data.group, of_array(data.x, data.columns)
+        shape = data.shape
     else:
         source, table = "the table", data
     survey = Survey(source, max(1, len(table)), seed)
     survey.add(table)
-    return Sample(survey.sample(), survey.schema(), source, len(table), group=group)
+    return Sample(survey.sample(), survey.schema(), source, len(table), group=group, shape=shape)
 
 
 def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.ndarray:
@@ -133,14 +135,17 @@ def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.nda
     return np.array([cell in TRUE for cell in text], bool)
 
 
-def _episodes(source: str) -> Sample | None:
-    """The sample of recorded episodes, whose rows belong together; None for other files."""
+def _whole(source: str, seed: int) -> Sample | None:
+    """The sample of recorded episodes, whose rows belong together, or of pictures; None for other sources."""
     from generative import data
-    from training.arrays import npz
 
-    if not Path(source).is_file() or Path(source).suffix != ".npz":
+    if source.lower().endswith((*TEXT, ".parquet", ".arrow", ".feather")):
         return None
-    with npz(Path(source), "arrays") as arrays:
-        if "obs" not in arrays or "length" not in arrays:
-            return None
-    return of_table(data.load(source))
+    table = data.load(source, missing=True)
+    if table.group is not None:
+        return of_table(table)
+    if len(table.shape) != 3:
+        return None
+    keep = max(LEAST, min(ROWS, CELLS // table.x.shape[1]))
+    kept = np.sort(numpy_generator(seed, "pictures").permutation(len(table.x))[:keep])
+    return replace(of_table(replace(table, x=table.x[kept])), rows=len(table.x))

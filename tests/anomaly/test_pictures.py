@@ -1,0 +1,98 @@
+"""Detectors of pictures: what is compared, by hand, and what a user does with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomaly.detector import Detector
+from anomaly.pictures import CELLS, DIRECTIONS, FAINT, edges, looks_of, pixels, pooled
+from anomaly.sample import of_file
+from generative.data import Table, load
+from training.errors import InputError
+
+
+def bars(across: bool, width: int = 20) -> torch.Tensor:
+    """One picture of a ramp of brightness, from left to right or from top to bottom."""
+    ramp = torch.linspace(0, 1, width).expand(width, width)
+    return (ramp if across else ramp.T)[None, None]
+
+
+@pytest.mark.parametrize(("across", "direction"), [(True, 0.0), (False, DIRECTIONS / 2)])
+def test_a_ramp_has_edges_of_its_direction_alone(across: bool, direction: float) -> None:
+    found = edges(bars(across)).view(DIRECTIONS, CELLS, CELLS)
+    low = int(direction)
+    share = direction - low
+    inner = found[:, 2:3, 2:3]  # the cell in the middle, far from the border
+    steep = 1 / 19  # per pixel
+    strength = steep * torch.tensor([1 - share, share])
+    expected = strength / (strength.square().sum() + FAINT**2).sqrt()
+    np.testing.assert_allclose(inner[low], torch.full_like(inner[low], float(expected[0])), rtol=1e-3)
+    np.testing.assert_allclose(inner[low + 1], torch.full_like(inner[0], float(expected[1])), atol=5e-3)
+    others = [o for o in range(DIRECTIONS) if o not in (low, low + 1)]
+    np.testing.assert_allclose(inner[others], 0, atol=1e-6)
+
+
+def test_light_on_dark_has_the_edges_of_dark_on_light() -> None:
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(edges(1 - x), edges(x), rtol=1e-3, atol=1e-4)
+
+
+def test_the_steepest_channel_counts() -> None:
+    x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(edges(torch.cat([0.2 * x, x], 1)), edges(x))
+
+
+def test_windows_overlap_by_half_and_cells_are_means() -> None:
+    x = torch.ones(1, 1, 28, 28)
+    assert pixels(x).shape == (1, 14 * 14)
+    assert pixels(x).view(14, 14)[1:-1, 1:-1].unique().tolist() == [1.0]
+    inner = pooled(torch.full((1, 2, 12, 12), 3.0), 3)[..., 1:-1, 1:-1]
+    np.testing.assert_allclose(inner, 3.0, rtol=1e-6)
+
+
+def test_bytes_and_brightness_look_the_same() -> None:
+    x = torch.rand(4, 64, generator=torch.Generator().manual_seed(0))
+    for kind in ("pixels", "edges"):
+        bright = looks_of(kind, 200 * x, (1, 8, 8), 200.0)
+        torch.testing.assert_close(bright, looks_of(kind, x, (1, 8, 8), 1.0))
+
+
+def one_class(digit: int) -> tuple[Table, np.ndarray, np.ndarray]:
+    """Pictures of a digit to fit, others of it, and pictures of other digits."""
+    digits = load("digits")
+    assert digits.y is not None
+    mine, others = np.flatnonzero(digits.y == digit), np.flatnonzero(digits.y != digit)
+    return replace(digits, x=digits.x[mine[:120]], y=None), digits.x[mine[120:]], digits.x[others]
+
+
+@pytest.mark.parametrize("kind", ["auto", "pixels", "edges"])
+def test_a_detector_of_one_digit_tells_the_others_and_survives_saving(kind: str, tmp_path: Path) -> None:
+    table, same, others = one_class(3)
+    detector = Detector.fit(table, kind, alpha=0.1)
+    assert [member.kind for member in detector.members] == ["edges" if kind == "auto" else kind]
+    assert detector.predict(others).mean() > 0.9
+    assert detector.predict(same).mean() < 0.3
+    detector.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(others), detector.decision_function(others))
+
+
+def test_a_file_of_pictures_is_sampled_with_its_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (50, 6, 5), dtype=np.uint8)
+    np.savez(tmp_path / "pictures.npz", x=x)
+    monkeypatch.setattr("anomaly.sample.CELLS", 20 * 30)
+    sample = of_file(str(tmp_path / "pictures.npz"))
+    assert (sample.shape, len(sample.table), sample.rows) == ((1, 6, 5), 20, 50)
+    rows = np.stack([column.to_numpy() for column in sample.table.columns], 1)
+    assert {row.tobytes() for row in rows} <= {row.tobytes() for row in x.reshape(50, -1)}
+
+
+def test_rows_that_are_no_pictures_are_refused() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    with pytest.raises(InputError, match="edges is for pictures"):
+        Detector.fit(Table(x, ("a", "b", "c", "d"), "made up"), "edges")
