@@ -5,11 +5,14 @@ Both learn through scikit-learn and are kept as plain arrays: a forest as the ta
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from anomaly.nodes import leaves, node_table
 
 EXPLAINED = 0.9  # of the variance, by the components that are kept
 TREES = 100
+DRAWN, SEEN = 256, 0.75  # rows that a tree sees: so many, or this share of fewer
 
 
 class PCA:
@@ -47,56 +50,49 @@ class PCA:
 class Forest:
     """Isolation forest: Liu et al., 2008 (doi:10.1109/ICDM.2008.17).
 
-    s(x) = 2^(−mean depth of x's leaves / c(ψ)), where c is the mean depth of a search tree of ψ rows.
+    s(x) = 2^(−mean depth of x's leaves / c(ψ)), where c is the mean depth of a search tree of ψ rows. No tree
+    sees all rows, so that each row of the fit has a score of its own: by the trees that did not see it.
     """
 
-    def __init__(self, nodes: dict[str, Tensor]) -> None:
-        self.nodes = nodes
+    def __init__(self, nodes: dict[str, Tensor], usual: float) -> None:
+        self.nodes, self.usual = nodes, usual
 
     @staticmethod
-    def fit(x: Float[Tensor, "B F"], seed: int) -> "Forest":
-        """A forest of scikit-learn's making, its nodes one after another."""
+    def fit(
+        x: Float[Tensor, "B F"], owner: Int[Tensor, " F"], seed: int
+    ) -> tuple["Forest", Float[Tensor, " B"]]:
+        """A forest of scikit-learn's making, and the scores of the rows by trees that did not see them."""
         from sklearn.ensemble import IsolationForest
 
-        fitted = IsolationForest(n_estimators=TREES, random_state=seed).fit(x.numpy())
-        columns: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("left", "right", "feature", "cut", "depth", "root")
-        }
-        start = 0
-        for estimator in fitted.estimators_:
-            tree = estimator.tree_
-            inner = tree.children_left >= 0
-            here = np.arange(tree.node_count)
-            columns["left"].append(np.where(inner, tree.children_left, here) + start)
-            columns["right"].append(np.where(inner, tree.children_right, here) + start)
-            columns["feature"].append(np.where(inner, tree.feature, 0))
-            columns["cut"].append(np.where(inner, tree.threshold, np.inf))
-            columns["depth"].append(_depth(tree) + _mean_depth(tree.n_node_samples.astype(float)))
-            columns["root"].append(np.array([start]))
-            start += tree.node_count
-        nodes = {name: torch.from_numpy(np.concatenate(parts)) for name, parts in columns.items()}
-        nodes["usual"] = torch.from_numpy(_mean_depth(np.array([float(fitted.max_samples_)])))
-        return Forest(nodes)
+        drawn = max(1, min(DRAWN, int(SEEN * len(x))))
+        fitted = IsolationForest(n_estimators=TREES, max_samples=drawn, random_state=seed).fit(x.numpy())
+        trees = [estimator.tree_ for estimator in fitted.estimators_]
+        depths = [_depth(tree) + _mean_depth(tree.n_node_samples.astype(float)) for tree in trees]
+        forest = Forest(node_table(trees, depths), float(_mean_depth(np.array([float(drawn)]))[0]))
+        unseen = torch.ones(len(x), TREES, dtype=torch.bool)
+        for tree, rows in enumerate(fitted.estimators_samples_):
+            unseen[torch.from_numpy(rows), tree] = False
+        return forest, forest._score((forest._depths(x) * unseen).sum(1) / unseen.sum(1))
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the class docstring."""
-        n, x = self.nodes, x.float()
-        at = n["root"].expand(len(x), -1)
-        while True:
-            below = x.gather(1, n["feature"][at]) <= n["cut"][at]
-            after = torch.where(below, n["left"][at], n["right"][at])
-            if torch.equal(after, at):
-                return 2.0 ** (-n["depth"][at].mean(1) / n["usual"])
-            at = after
+        return self._score(self._depths(x).mean(1))
+
+    def _depths(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B trees"]:
+        return self.nodes["value"][leaves(self.nodes, x.float())]
+
+    def _score(self, depth: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        return 2.0 ** (-depth / max(self.usual, 1.0))
 
     def arrays(self) -> dict[str, Tensor]:
         """What `of_arrays` needs."""
-        return self.nodes
+        return {**self.nodes, "usual": torch.tensor([self.usual], dtype=torch.float64)}
 
     @staticmethod
     def of_arrays(found: dict[str, Tensor]) -> "Forest":
         """Reads what `arrays` gave."""
-        return Forest(found)
+        nodes = {name: array for name, array in found.items() if name != "usual"}
+        return Forest(nodes, float(found["usual"]))
 
 
 def _depth(tree) -> np.ndarray:  # type: ignore[no-untyped-def]

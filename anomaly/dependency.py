@@ -15,7 +15,7 @@ from anomaly.nets import FOLDS, Nets, folds, learn, outside
 from anomaly.ratio import squash
 from training.seeds import torch_generator
 
-STEPS, BATCH, LR = 1_500, 64, 2e-3
+BATCH, LR = 64, 2e-3
 PARTS = 4  # masks to score with
 
 
@@ -44,7 +44,7 @@ class Dependency:
             hidden = (torch.rand(FOLDS, BATCH, columns, generator=generator) < share)[..., owner]
             return masked_loss(batch, nets(masked(batch, hidden)), hidden)
 
-        learn(nets, loss, STEPS, LR)
+        learn(nets, loss, len(x), LR)
         part = torch.randperm(columns, generator=generator) % min(PARTS, columns)
         masks = part[owner] == torch.arange(min(PARTS, columns))[:, None]
         found = Dependency(nets, masks, torch.ones(features))

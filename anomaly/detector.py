@@ -16,11 +16,10 @@ from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
 from anomaly.encoder import Coding, Encoder
-from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows
+from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows, score_together
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
-from anomaly.surprise import joined
 from generative import registry
 from generative.data import Table
 from training.checkpoint import load_model, save_model
@@ -66,8 +65,8 @@ class Detector:
     ) -> "Detector":
         """New models of normal rows, calibrated on a part of the rows that they do not see.
 
-        `cfg` is a generative model's Config. `contaminated` fits twice, the second time without the tenth of
-        the rows that was strangest; no promise is made then.
+        `cfg` is a generative model's Config. `contaminated` first fits each half of the rows, and
+        leaves out the tenth that was strangest to models of the other half; no promise is made then.
 
         Raises:
             InputError: for an unknown kind, rows that cannot be read, and fewer than three of them.
@@ -80,11 +79,10 @@ class Detector:
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = Encoder.fit(sample.schema, cells)
         x = encoder.features_of(cells)
-        members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
         if contaminated:
-            own = joined(np.stack([member(x) for member in members]))
+            own = _crossed(names, x, encoder.owner, seed, cfg)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
-            members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
+        members = [fit_member(name, x, encoder.owner, seed, cfg) for name in names]
         some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
         found = Detector(kind, sample.schema, encoder, members, np.zeros(1), x[np.sort(some)], alpha or 0.0)
         rest = sample.table.take(pa.array(calibrate))
@@ -166,7 +164,7 @@ class Detector:
         """The scores of rows of which the features, and the number of novel cells, are known."""
         if len(x) == 0:
             return np.zeros(0)
-        return joined(np.stack([member(x) for member in self.members])) + self.encoder.novelty * novelties
+        return score_together(self.members, x) + self.encoder.novelty * novelties
 
     def decision_function(
         self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
@@ -206,6 +204,7 @@ class Detector:
             "schema": self.schema.to_json(),
             "encoder": self.encoder.to_json(),
             "members": [member.describe(features) for member in self.members],
+            "weights": [member.weight for member in self.members],
             "alpha": self.alpha,
             "about": self.about,
         }
@@ -227,6 +226,8 @@ class Detector:
             restore(part, {k.split(".", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{i}.")}, folder)
             for i, part in enumerate(parts)
         ]
+        for member, weight in zip(members, found["weights"], strict=True):
+            member.weight = weight
         return Detector(
             found["detector"],
             Schema.from_json(found["schema"], where),
@@ -241,3 +242,15 @@ class Detector:
     def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
         self.calibration = np.sort(self.decision_function(rows, source))
         self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
+
+
+def _crossed(
+    names: Sequence[str], x: Float[np.ndarray, "B F"], owner: Int[np.ndarray, " F"], seed: int, cfg: Any
+) -> Float[np.ndarray, " B"]:
+    """How strange each row is to models of the half of the rows that it is not in."""
+    half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
+    score = np.zeros(len(x))
+    for fitted in (half, ~half):
+        members = [fit_member(name, x[fitted], owner, seed, cfg) for name in names]
+        score[~fitted] = score_together(members, x[~fitted])
+    return score

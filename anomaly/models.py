@@ -1,8 +1,9 @@
 """Detectors' models by name: how each is fitted with scores of its own, saved and loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,16 +16,35 @@ from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.memory import Memory
 from anomaly.ratio import Ratio
-from anomaly.surprise import Surprise
+from anomaly.surprise import Surprise, joined
+from anomaly.trees import Trees
 from generative import registry
 from generative.data import Table, split
 from training.errors import InputError
 from training.networks import HasModes, evaluating
 
-ENSEMBLE = ("memory", "ratio", "dependency")
-FOLDED: dict[str, Any] = {"ratio": Ratio, "dependency": Dependency}
-PLAIN: dict[str, Any] = {"pca": PCA, "forest": Forest}
-OWN: dict[str, Any] = {"memory": Memory, **FOLDED, **PLAIN}
+# What `auto` joins, and the weights: what is near, what is denser than rows that are made to be wrong, how
+# columns hang together, what is far out. Chosen on tables that scikit-learn bundles and on made-up ones.
+ENSEMBLE = {"nearest": 2.0, "memory": 2.0, "trees": 2.0, "ratio": 1.0, "dependency": 1.0, "forest": 1.0}
+FOLDED: dict[
+    str, Callable[..., tuple[Any, Tensor]]
+] = {  # those that score their own rows without having seen them
+    "nearest": partial(Memory.fit, plain=True),
+    "memory": Memory.fit,
+    "trees": Trees.fit,
+    "dependency": Dependency.fit,
+    "forest": Forest.fit,
+    "ratio": Ratio.fit,
+}
+OWN: dict[str, Any] = {
+    "nearest": Memory,
+    "memory": Memory,
+    "trees": Trees,
+    "dependency": Dependency,
+    "forest": Forest,
+    "ratio": Ratio,
+    "pca": PCA,
+}
 FEW = 20  # rows
 BLOCK = 1_024  # rows scored at once: what fits into the cache
 
@@ -44,6 +64,7 @@ class Member:
     model: Scores
     surprise: Surprise | None  # None: the score is used as it is
     cfg: Any = None  # of a generative model
+    weight: float = 1.0  # among the members of its detector
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """The surprise of rows."""
@@ -72,7 +93,7 @@ def members_of(kind: str) -> tuple[str, ...]:
     """The models that a detector joins; raises InputError for an unknown name."""
     if kind not in kinds():
         raise InputError(f"detector is {kind!r}, expected one of {', '.join(kinds())}")
-    return ENSEMBLE if kind in ("auto", "ensemble") else (kind,)
+    return tuple(ENSEMBLE) if kind in ("auto", "ensemble") else (kind,)
 
 
 def fit_member(
@@ -80,25 +101,27 @@ def fit_member(
 ) -> Member:
     """A model of the features of rows, with the surprise of its scores; `owner` groups the features."""
     rows = torch.from_numpy(np.ascontiguousarray(x))
-    if kind == "memory":
-        memory, own = Memory.fit(rows, seed)
-        return Member(kind, memory, Surprise.fit(own.double().numpy()))
     if kind in FOLDED:
-        model, own = FOLDED[kind].fit(rows, torch.from_numpy(owner), seed)
-        return Member(kind, model, Surprise.fit(own.double().numpy()))
+        group = np.unique(owner, return_inverse=True)[1]  # columns that have no feature are no group
+        folded, own = FOLDED[kind](rows, torch.from_numpy(group), seed)
+        return Member(kind, folded, Surprise.fit(own.double().numpy()), weight=ENSEMBLE.get(kind, 1.0))
     if len(x) < FEW:  # too few to hold any back: their surprises are those of rows that were seen
         fit = held = np.arange(len(x))
     else:
         fit, held = split(len(x), seed, 0.8, 0.2)
-    if kind in PLAIN:
-        model = PLAIN[kind].fit(rows[fit], seed)
+    if kind == "pca":
+        model: Scores = PCA.fit(rows[fit], seed)
     else:
         cfg = registry.module(kind).Config() if cfg is None else cfg
         cfg = replace(cfg, run=replace(cfg.run, seed=seed))
         table = Table(x, tuple(f"x{i}" for i in range(x.shape[1])), "the rows")
         model = fit_model(kind, cfg, table, fit, held)
-    found = Member(kind, model, Surprise.fit(score_rows(model, x[held])))
-    return found if kind in PLAIN else replace(found, cfg=cfg)
+    return Member(kind, model, Surprise.fit(score_rows(model, x[held])), cfg)
+
+
+def score_together(members: Sequence[Member], x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
+    """The joint surprise of rows."""
+    return joined(np.stack([member(x) for member in members]), np.array([one.weight for one in members]))
 
 
 def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: Path) -> Member:

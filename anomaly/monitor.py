@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from anomaly.monitor_bands import Bands
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
+from anomaly.monitor_policy import Policy, PolicyCheck
 from anomaly.monitor_promise import STRETCH, Promise, check_episodes
 from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_scores import StepScores
@@ -40,8 +41,15 @@ HELD = 0.2  # share of the episodes to fit that make the first bands, and select
 class RolloutMonitor(StepScores):
     """What clean episodes look like, and from which score on an episode raises an alarm."""
 
-    def __init__(self, cfg: Config, scales: Scales, transitions: Transitions, places: Places) -> None:
-        super().__init__(cfg, scales, transitions, places)
+    def __init__(
+        self,
+        cfg: Config,
+        scales: Scales,
+        transitions: Transitions,
+        places: Places,
+        policy: PolicyCheck | None = None,
+    ) -> None:
+        super().__init__(cfg, scales, transitions, places, policy)
         self.held: Episodes | None = None  # clean episodes that bands may be made of once more
         self.promise = Promise()
         self.live = Live(self, scales, Rule())
@@ -51,10 +59,12 @@ class RolloutMonitor(StepScores):
         clean: Episodes,
         cfg: Config | None = None,
         transitions: Callable[[Scales], Transitions] | None = None,
+        policy: Policy | None = None,
     ) -> "RolloutMonitor":
         """Learns clean episodes; a fifth of them is held out to make the bands.
 
-        `transitions` takes the place of the ensemble where somebody knows better: a simulator, say.
+        `transitions` takes the place of the ensemble where somebody knows better: a simulator, say. With the
+        `policy` that is watched, one without memory, `anomaly.monitor_policy` looks at what it makes of them.
 
         Raises:
             InputError: for fewer than 5 episodes, only short ones, or numbers that are not finite.
@@ -74,7 +84,8 @@ class RolloutMonitor(StepScores):
         places = Places.fit(
             scales.scaled(fit.next_obs), scales.scaled(select.next_obs), cfg.place_steps, cfg.seed
         )
-        monitor = RolloutMonitor(cfg, scales, net, places)
+        check = None if policy is None else PolicyCheck.of(policy, scales, fit)
+        monitor = RolloutMonitor(cfg, scales, net, places, check)
         monitor.held = select
         monitor.make_bands([select])
         return monitor
@@ -172,6 +183,7 @@ class RolloutMonitor(StepScores):
             "layers": self.transitions.layers,
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
+            "policy_unit": None if self.policy is None else self.policy.unit,
             "arrays": [self.bias, self.whiten],
             "regimes": asdict(self.regimes),
             "bands": asdict(self.bands),
@@ -182,8 +194,10 @@ class RolloutMonitor(StepScores):
         save_model(folder, tensors, {"kind": "monitor", "config": asdict(self.cfg), "tree": rest})
 
     @staticmethod
-    def load(folder: Path) -> "RolloutMonitor":
+    def load(folder: Path, policy: Policy | None = None) -> "RolloutMonitor":
         """Reads what `save` wrote; it may be calibrated again, but keeps its bands.
+
+        A monitor that was fitted with a policy needs it again.
 
         Raises:
             InputError: when the folder is missing, damaged or holds something else.
@@ -195,7 +209,12 @@ class RolloutMonitor(StepScores):
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])
         ensemble = Ensemble(base, tree["rest"], tree["layers"], tree["bounds"])
-        monitor = RolloutMonitor(cfg, Scales(**tree["scales"]), ensemble, Places(*tree["places"]))
+        unit, scales = tree["policy_unit"], Scales(**tree["scales"])
+        if (unit is None) != (policy is None):
+            has, wants = ("no", "none") if unit is None else ("a", "it: load(folder, policy=...)")
+            raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
+        check = None if policy is None else PolicyCheck(policy, scales, unit)
+        monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
         monitor.bias, monitor.whiten = tree["arrays"]
         monitor.regimes = Regimes(**tree["regimes"])
         monitor.bands = Bands(**tree["bands"])

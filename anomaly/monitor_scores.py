@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from anomaly.monitor_bands import Bands, Moments
 from anomaly.monitor_nets import Config, Places, Transitions
+from anomaly.monitor_policy import CHECKS, PolicyCheck
 from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_state import Scales, Watch, latest
 from anomaly.monitor_statistics import Channels, averaged, bounded, conditional, whitening
@@ -25,9 +26,17 @@ GUARD = 10.0  # weight of what no sensor gives: one deviation beyond the range c
 class StepScores:
     """What was learned of clean episodes; the largest statistic of a step is its score."""
 
-    def __init__(self, cfg: Config, scales: Scales, transitions: Transitions, places: Places) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        scales: Scales,
+        transitions: Transitions,
+        places: Places,
+        policy: PolicyCheck | None,
+    ) -> None:
         self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
-        self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1])
+        self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
+        self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
@@ -80,8 +89,10 @@ class StepScores:
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
         z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
-        extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1).T
-        values = self.channels.of(z, watch.z, now @ scales.view, action, extra)
+        extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1)
+        if self.policy is not None:
+            extra = np.concatenate([extra, self.policy(seen, now + mean * scales.change, now, action)])
+        values = self.channels.of(z, watch.z, now @ scales.view, action, extra.T)
         watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt[:, None]], axis=1))
         watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
         watch.z, watch.step = z, watch.step + 1

@@ -2,7 +2,7 @@
 
 Of a whitened innovation z (O,), the scaled observation s (O,) before it and the action a (A,) come channels:
 
-    shift z · spread z² − 1 · memory z_t z_{t−1} · state z sᵀ · action z aᵀ · doubt · place
+    shift z · spread z² − 1 · memory z_t z_{t−1} · state z sᵀ · action z aᵀ · doubt · place · policy
 
 A wrong mean, a wrong variance, noise with a memory, a changed world and a changed actuator each move one of
 these. Each channel c is averaged, e ← e + r (c − e), at rates r of 1, 1/8 and 1/64 a step (Roberts, 1959). A
@@ -20,11 +20,11 @@ LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the
 class Channels:
     """Where each family of channels lies in the vector of all."""
 
-    def __init__(self, sensors: int, actions: int, directions: int | None = None) -> None:
+    def __init__(self, sensors: int, actions: int, directions: int | None = None, extra: int = 2) -> None:
         """`directions`: in how many the state is seen; as many as sensors where nothing is said."""
         seen = sensors if directions is None else directions
-        # shift, spread, memory, state, action, doubt, place
-        self.sizes = np.array([sensors, sensors, sensors, sensors * seen, sensors * actions, 1, 1])
+        # shift, spread, memory, state, action, and one each: doubt, place, those of a policy
+        self.sizes = np.array([sensors] * 3 + [sensors * seen, sensors * actions] + [1] * extra)
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
 
@@ -34,7 +34,7 @@ class Channels:
         last: Float[np.ndarray, "B O"],
         state: Float[np.ndarray, "B S"],
         action: Float[np.ndarray, "B A"],
-        extra: Float[np.ndarray, "B 2"],
+        extra: Float[np.ndarray, "B E"],
     ) -> Float[np.ndarray, "B C"]:
         """The channels of one step."""
         rows = len(z)
@@ -58,7 +58,7 @@ class Channels:
         np.divide(np.add.reduceat(square, self.starts, axis=2), self.sizes, out=found[:, 0])
         np.maximum.reduceat(square, self.starts, axis=2, out=found[:, 1])
         found += 1e-3
-        return np.log(found, out=found).reshape(len(u), -1)
+        return np.log(found, out=found).reshape(len(u), 2 * len(RATES) * len(self.sizes))
 
 
 def bounded(z: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from training.optim import Adam, cosine
 
 FOLDS = 4
 HIDDEN = (96, 96, 96)
+FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon known by heart
 WARM_UP = 0.1  # of the updates: the learning rate rises
 DECAY = 0.01  # of the weights
 
@@ -41,8 +42,9 @@ class Nets(nn.Module):
         return x
 
 
-def learn(nets: Nets, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:
-    """Minimises `loss`, which draws its batch anew at each call, in one cycle of the learning rate."""
+def learn(nets: Nets, loss: Callable[[], Float[Tensor, ""]], rows: int, lr: float) -> None:
+    """Minimises `loss`, which draws its batch of the rows anew at each call, in one cycle of the rate."""
+    steps = max(FEWEST, min(MOST, rows))
     optimizer = Adam(nets.parameters(), lr, weight_decay=DECAY)
     for step in range(steps):
         done = step / steps

@@ -4,8 +4,9 @@
 
 (Goodfellow et al., 2014, arXiv:1406.2661, theorem 1, with a generator that does not learn.) The wrong rows x̃,
 in equal parts: some columns taken from other rows; noise added; drawn from the box of all values and beyond;
-between or beyond two rows. In columns of few values all four take the values of other rows, or the nets would
-learn what a possible value is instead of which rows are likely.
+between or beyond two rows. Columns of few values take the values of other rows, or what learns would learn
+what a possible value is instead of which rows are likely; where others are drawn from the box, theirs are
+drawn as if each were as frequent as any other, which tells what is rare.
 """
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional
 from anomaly.nets import FOLDS, Nets, folds, learn, outside
 from training.seeds import torch_generator
 
-STEPS, BATCH, LR = 1_500, 64, 2e-3
+BATCH, LR = 64, 2e-3
 FEW = 12  # different values of a column that is not continuous
 CLIP = 8.0  # features are bounded where the nets look, softly
 
@@ -46,7 +47,7 @@ class Ratio:
             logits = nets(squash(torch.cat([real, wrong(rows, chosen[:, BATCH:])], 1)))[..., 0]
             return ratio_loss(logits[:, :BATCH], logits[:, BATCH:])
 
-        learn(nets, loss, STEPS, LR)
+        learn(nets, loss, len(x), LR)
         ratio = Ratio(nets)
         return ratio, ratio._each(x)[fold, torch.arange(len(x))]
 
@@ -91,6 +92,7 @@ class Wrong:
         self.deviation = x.std(0, correction=0)
         few: Bool[Tensor, " F"] = torch.tensor([len(column.unique()) <= FEW for column in x.T])
         self.few = few
+        self.examples = self._examples()
 
     def __call__(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
         """A wrong row for each of the chosen ones, drawing on `rows` alone."""
@@ -104,7 +106,8 @@ class Wrong:
         kind = torch.arange(chosen.shape[1]) // max(quarter, 1)
         kind = kind.clamp(max=3)[:, None]
         made = torch.where(kind == 1, x + size * self.deviation * noise, torch.where(kind == 2, box, between))
-        return torch.where((kind == 0) | self.few, mixed, made)
+        rare = self.x[self._any_value(chosen), torch.arange(x.shape[2])]
+        return torch.where(self.few, torch.where(kind == 2, rare, mixed), torch.where(kind == 0, mixed, made))
 
     def _mixed(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
         """Rows, some columns of which are taken from other rows; columns move with all their features."""
@@ -117,6 +120,24 @@ class Wrong:
         donor = rows.gather(1, at.flatten(1)).view(shape)
         source = torch.where(swapped, donor, chosen[..., None])[..., self.owner]
         return self.x[source, torch.arange(self.x.shape[1])]
+
+    def _examples(self) -> list[Int[Tensor, " V"]]:
+        """For each column one row for each value that its features of few values have together."""
+        found = []
+        for c in range(self.columns):
+            mine = self.few & (self.owner == c)
+            if not mine.any():
+                found.append(torch.zeros(1, dtype=torch.long))
+                continue
+            values, which = self.x[:, mine].unique(dim=0, return_inverse=True)
+            last = torch.zeros(len(values), dtype=torch.long)
+            found.append(last.scatter_reduce(0, which, torch.arange(len(which)), "amax"))
+        return found
+
+    def _any_value(self, chosen: Int[Tensor, "K B"]) -> Int[Tensor, "K B F"]:
+        """A row for each feature to take its value from, every value of a column as likely as any other."""
+        rows = [one[torch.randint(len(one), chosen.shape, generator=self.generator)] for one in self.examples]
+        return torch.stack(rows, 2)[..., self.owner]
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator)

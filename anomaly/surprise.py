@@ -2,7 +2,7 @@
 
     u(s) = −log P(S ≥ s)     counted among own scores up to their 90th percentile, exponential beyond it:
                              P = 0.1 exp(−(s − q) / mean excess over q)
-    S(x) = T log mean over members of exp(u / T),   T = 2
+    S(x) = T log Σ_m w_m exp(u_m / T),   T = 2, Σ w = 1
 
 Own scores are those of fitted rows by a model that did not see them: out of fold, or leaving one out. The
 exponential tail is that of peaks over a threshold (Pickands, 1975, doi:10.1214/aos/1176343003, with shape 0).
@@ -48,8 +48,8 @@ class Surprise:
         return Surprise(found[:-1], float(found[-1]))
 
 
-def joined(surprises: Float[np.ndarray, "M B"]) -> Float[np.ndarray, " B"]:
-    """S of the module docstring."""
+def joined(surprises: Float[np.ndarray, "M B"], weights: Float[np.ndarray, " M"]) -> Float[np.ndarray, " B"]:
+    """S of the module docstring; weights need not sum to 1."""
     scaled = surprises / TEMPERATURE
     most = scaled.max(0)
-    return TEMPERATURE * (most + np.log(np.exp(scaled - most).mean(0)))
+    return TEMPERATURE * (most + np.log(weights / weights.sum() @ np.exp(scaled - most)))

@@ -27,8 +27,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.calibration import p_values, realised_range
 from anomaly.detector import Detector
-from anomaly.models import ENSEMBLE, Member, fit_member
-from anomaly.surprise import joined
+from anomaly.models import ENSEMBLE, fit_member, score_together
 from generative.data import Table
 from training.arrays import npz
 
@@ -62,9 +61,9 @@ def knn(train: np.ndarray, test: np.ndarray) -> np.ndarray:
 def whole(detector: Detector, train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     """Scores of the detector's models learned from all training rows."""
     x, _ = detector.features(train)
-    members: list[Member] = [fit_member(kind, x, detector.encoder.owner, seed) for kind in ENSEMBLE]
+    members = [fit_member(kind, x, detector.encoder.owner, seed) for kind in ENSEMBLE]
     rows, novel = detector.features(test)
-    return joined(np.stack([member(rows) for member in members])) + detector.encoder.novelty * novel.sum(1)
+    return score_together(members, rows) + detector.encoder.novelty * novel.sum(1)
 
 
 def measure(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], list[tuple]]:

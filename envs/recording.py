@@ -233,7 +233,9 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
     return frames
 
 
-def film(act: Act, env: str, seed: int, *, every: int = 2, most: int = 300) -> tuple[list[np.ndarray], float]:
+def film(
+    act: Act, env: str, seed: int, device: torch.device | str = "cpu", *, every: int = 2, most: int = 300
+) -> tuple[list[np.ndarray], float]:
     """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
 
     Raises:
@@ -250,7 +252,8 @@ def film(act: Act, env: str, seed: int, *, every: int = 2, most: int = 300) -> t
     getattr(act, "begin", lambda: None)()
     while not ended and len(frames) < most:
         for _ in range(every):
-            given = spaces.to_env(act(torch.from_numpy(np.float32(obs)).reshape(1, -1)).cpu().numpy())[0]
+            shown = torch.from_numpy(np.float32(obs)).reshape(1, -1).to(device)
+            given = spaces.to_env(act(shown).cpu().numpy())[0]
             obs, reward, terminated, truncated, _ = one.step(int(given) if spaces.discrete else given)
             total, ended = total + float(reward), terminated or truncated
             if ended:

@@ -14,7 +14,7 @@ from envs import make
 from envs.own import check
 from envs.vector import split
 from generative import data
-from lab.snapshots import snapshots
+from lab.snapshots import episode, snapshots
 from training import distributed, session
 from training.config import from_dict
 from training.diagnostics import dead_units
@@ -86,6 +86,7 @@ def agent_work(kind: str, cfg: Any) -> Work:
         state=lambda: {"envs": envs.state_dict()},
         put_back=lambda tree: envs.load_state_dict(tree["envs"]),
         renamed={"encoder": "net"},
+        show=partial(_film, learner, cfg) if cfg.run.video else None,
     )
 
 
@@ -97,8 +98,14 @@ def engine_work(kind: str, cfg: Any) -> Work:
         save=lambda to: agents.registry.save(to, kind, learner),
         evaluate=partial(_judge, learner, cfg),
         subject=cfg.env,
+        show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=f"{cfg.algo} of another library: its runs cannot be resumed",
     )
+
+
+def _film(learner: Any, cfg: Any, run: Path, step: int) -> Mapping[str, Path]:
+    act, seed = learner.model.act, stream(cfg.run.seed, "evaluation")
+    return episode(act, cfg.env, seed, learner.device, run, step)
 
 
 def _judge(learner: Any, cfg: Any) -> tuple[float, Mapping[str, float]]:

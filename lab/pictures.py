@@ -1,12 +1,14 @@
-"""Rows of pixels as one PNG."""
+"""Rows of pixels as one PNG; frames as a GIF, which every browser plays without anything from outside."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 SMALLEST = 32  # pixels that a picture's smaller side is at least blown up to
 GAP = 2  # pixels between pictures
+WIDTH, COLOURS, BETWEEN_MS = 300, 64, 40  # of a GIF: pixels at most, colours, from frame to frame
 
 
 def grid(x: np.ndarray, shape: tuple[int, ...], columns: int = 8) -> np.ndarray:
@@ -40,4 +42,18 @@ def png(pixels: np.ndarray) -> bytes:
         pixels = bytes_.repeat(SMALLEST, 0).repeat(SMALLEST, 1)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+def gif(frames: Sequence[np.ndarray]) -> bytes:
+    """Frames (H, W, 3) of bytes as a GIF that repeats, no wider than WIDTH."""
+    drawn = []
+    for frame in frames:
+        picture = Image.fromarray(frame)
+        picture.thumbnail((WIDTH, WIDTH))
+        drawn.append(picture.quantize(COLOURS))
+    out = io.BytesIO()
+    drawn[0].save(
+        out, "GIF", save_all=True, append_images=drawn[1:], duration=BETWEEN_MS, loop=0, optimize=True
+    )
     return out.getvalue()

@@ -9,7 +9,7 @@ from torch import Tensor
 from generative import data, registry
 from generative.judge import judge_of
 from generative.parts.bounds import active, kl_per_dimension
-from generative.quality import nearest, quality, test_rows, told_p_value, unseen_rows
+from generative.quality import LEAST, nearest, quality, test_rows, told_p_value, unseen_rows
 from lab.pictures import beside, grid, png
 from training.checkpoint import writing
 from training.errors import InputError
@@ -44,7 +44,9 @@ def evaluate_model(run: Path, best: bool, seed: int, samples: int) -> list[str]:
         if hasattr(model, "u_matrix"):
             lines.append(f"  quantisation error  {float(model.quantisation_error(x).mean()):.4g}")
             lines.append(f"  topographic error   {model.topographic_error(x):.4g}")
-        if hasattr(model, "sample"):
+        if hasattr(model, "sample") and len(x) < LEAST:
+            lines.append(f"  samples             not judged by {len(x)} test rows, expected {LEAST} or more")
+        elif hasattr(model, "sample"):
             lines += _samples(run, trained, table, fit, unseen_rows(table, select, test), x, y, seed)
     return lines
 

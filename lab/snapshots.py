@@ -1,4 +1,4 @@
-"""What a model of pictures makes of its data while it learns: a PNG of each kind at every evaluation."""
+"""What is learned, in pictures, at every evaluation: what models make of pictures, how agents play."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int, Num
 from torch import Tensor
 
+from envs.recording import Act, film
 from generative.parts.bounds import kl_per_dimension
-from lab.pictures import beside, grid, png
+from lab.pictures import beside, gif, grid, png
 from training.checkpoint import writing
 from training.networks import evaluating
 
@@ -40,23 +41,30 @@ def snapshots(
             sheets["reconstructions"] = grid(beside(_numpy(x[:PAIRS]), _numpy(x_hat)), shape)
         if hasattr(model, "posterior"):
             sheets["traversal"] = grid(_traversal(model, x, y), shape, STEPS)
-    (run / FOLDER).mkdir(exist_ok=True)
-    files = {}
-    for name, sheet in sheets.items():
-        files[f"sample/{name}"] = run / FOLDER / f"{name}_{step}.png"
-        with writing(files[f"sample/{name}"]) as out:
-            out.write(png(sheet))
-    return files
+    return {f"sample/{name}": _write(run, f"{name}_{step}.png", png(sheet)) for name, sheet in sheets.items()}
+
+
+def episode(act: Act, env: str, seed: int, device: torch.device, run: Path, step: int) -> Mapping[str, Path]:
+    """The file of an episode that an agent plays."""
+    frames, _ = film(act, env, seed, device)
+    return {"sample/episode": _write(run, f"episode_{step}.gif", gif(frames))}
 
 
 def taken(run: Path) -> dict[str, list[tuple[int, Path]]]:
     """The files that a run's snapshots left, by kind, with their steps."""
     found: dict[str, list[tuple[int, Path]]] = {}
-    for file in (run / FOLDER).glob("*_*.png"):
+    for file in (file for ending in ("png", "gif") for file in (run / FOLDER).glob(f"*_*.{ending}")):
         name, _, step = file.stem.rpartition("_")
         if step.isdigit() and not file.is_symlink():
             found.setdefault(name, []).append((int(step), file))
     return {name: sorted(files) for name, files in sorted(found.items())}
+
+
+def _write(run: Path, name: str, content: bytes) -> Path:
+    (run / FOLDER).mkdir(exist_ok=True)
+    with writing(run / FOLDER / name) as out:
+        out.write(content)
+    return run / FOLDER / name
 
 
 def _traversal(model: Any, x: Tensor, y: Tensor | None) -> np.ndarray:

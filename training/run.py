@@ -29,6 +29,7 @@ class RunConfig:
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     init_from: str | None = None  # a run whose weights are the beginning, where names and shapes fit
     freeze: tuple[str, ...] = ()  # parts of what was taken over that stay as they are: encoder
+    video: bool = False  # an episode of an agent is filmed at every evaluation, for the report and W&B
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project
     entity: str | None = None  # the W&B team or user

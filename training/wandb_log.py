@@ -1,11 +1,12 @@
 """Weights & Biases beside `metrics.jsonl`: never a reason for a run to fail or change.
 
-W&B raises without an account, waits without a network and may lose data; so every call is guarded, the
-first failure is told once, and the run goes on without it; a server that does not answer costs 30 s at the
-start.
+W&B raises without an account, waits without a network and loses rows on a full disk without a word; so
+every call is guarded, the first failure is told once, and the run goes on without it; a server that does not
+answer costs 30 s at the start.
 """
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from training.run import RunConfig
 
 INIT_TIMEOUT_S = 30
+LEAST_FREE = 1 << 20  # bytes on W&B's disk, below which it counts as full
 
 
 class WandbLog:
@@ -32,7 +34,7 @@ class WandbLog:
     def write(self, step: int, row: Mapping[str, float]) -> None:
         """Sends a row."""
         if self._run is not None:
-            self._guarded(lambda: self._run.log({"global_step": step, **row}))
+            self._guarded(lambda: self._log(step, row))
 
     def show(self, step: int, pictures: Mapping[str, Path]) -> None:
         """Sends files of pictures, or of moving ones, by name."""
@@ -46,7 +48,13 @@ class WandbLog:
             name: wandb.Image(str(file)) if file.suffix == ".png" else wandb.Video(str(file))
             for name, file in pictures.items()
         }
-        self._run.log({"global_step": step, **media})
+        self._log(step, media)
+
+    def _log(self, step: int, row: Mapping[str, Any]) -> None:
+        free = shutil.disk_usage(self._run.dir).free
+        if free < LEAST_FREE:
+            raise OSError(f"its disk is full: {free:,} bytes are left")
+        self._run.log({"global_step": step, **row})
 
     def keep(self, model: Path) -> None:
         """Sends a model folder as the run's artifact."""

@@ -2,6 +2,7 @@
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from generative.parts.networks import Network, PictureEncoder, Plan, decoder
 from generative.parts.rows import Form, beside, one_hot
@@ -28,8 +29,11 @@ class Critic(nn.Module):
             first = mlp(form.columns, hidden[:-1], features, "leaky_relu", layer=layer)
             self.body = nn.Sequential(first, activate("leaky_relu"))
             self.head = mlp(features, (), 1, "leaky_relu", layer=layer)
-        self.label = nn.Embedding(classes, features) if classes else None
-        if self.label is not None:
+        self.label: nn.Module | None = None
+        if classes and spectral:  # of a matrix of zeros there is no norm to divide by
+            self.label = spectral_norm(nn.Embedding(classes, features))
+        elif classes:
+            self.label = nn.Embedding(classes, features)
             nn.init.zeros_(self.label.weight)
 
     def features(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B F"]:

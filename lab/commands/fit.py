@@ -22,8 +22,10 @@ class Fit:
     """What `lab fit` is told."""
 
     data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
-    detector: str | None = None  # auto (default): memory, ratio and dependency joined; or one of their names,
-    # pca, forest, or a generative model such as vae
+    detector: str | None = (
+        None  # auto (default): nearest, memory, trees, ratio, dependency and forest joined; or one
+    )
+    # of their names, pca, or a generative model such as vae
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less

@@ -12,6 +12,7 @@ from lab.arguments import parse
 from lab.detector_page import detector_page
 from lab.figures import curves, embedded, layers, range_test
 from lab.page import Page
+from lab.pictures import gif
 from lab.snapshots import taken
 from training.checkpoint import writing
 from training.errors import InputError
@@ -34,6 +35,12 @@ TITLES = {
 }
 SEED = 0  # of the episode in a video
 SNAPSHOTS = 3  # of each kind
+SHOWN = {
+    "episode": "an episode that the agent played",
+    "reconstructions": "data, each with its reconstruction at its right",
+    "samples": "samples",
+    "traversal": "a row of data with its latent numbers, one a line, from low to high",
+}
 LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 
 
@@ -95,7 +102,6 @@ def _video(run: Path, name: str) -> tuple[str, str]:
     """An episode of an agent as an image of a page, and what it shows; written beside the model too."""
     from agents import registry  # a second of imports that pages without a video do without
     from envs.recording import film
-    from lab.video import gif
 
     agent = registry.load(run / "model")
     frames, total = film(agent.policy.act, agent.cfg.env, SEED)
@@ -150,13 +156,13 @@ def _snapshots(page: Page, name: str, run: Path) -> None:
     """The first pictures of each kind that the run drew, some from between, and the last."""
     found = taken(run)
     if found:
-        page.section(
-            f"Pictures of {name}",
-            "Samples; data beside reconstructions; latent numbers, each from low to high.",
-        )
+        page.section(f"Pictures of {name}", "; ".join(SHOWN[kind] for kind in found if kind in SHOWN))
     for kind, files in found.items():
         chosen = sorted({round(i) for i in np.linspace(0, len(files) - 1, SNAPSHOTS)})
-        pictures = [(embedded(files[i][1].read_bytes()), f"{files[i][0]:,} updates") for i in chosen]
+        pictures = [
+            (embedded(files[i][1].read_bytes(), files[i][1].suffix[1:]), f"step {files[i][0]:,}")
+            for i in chosen
+        ]
         page.strip(pictures, kind)
 
 

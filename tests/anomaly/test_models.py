@@ -5,15 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import masked, masked_loss
-from anomaly.memory import FLOOR, LOCAL, Memory, _smallest
+from anomaly.memory import FLOOR, LOCAL, NARROW, Memory, _smallest, scales
 from anomaly.nets import FOLDS, folds, outside
+from anomaly.nodes import leaves, node_table
 from anomaly.ratio import CLIP, Wrong, ratio_loss, squash
 from anomaly.surprise import Surprise, joined
+from anomaly.trees import Trees, log_odds
 
 
 def rows(count: int, columns: int = 4, seed: int = 0) -> torch.Tensor:
@@ -54,13 +56,14 @@ def test_squash_keeps_order_and_what_is_near() -> None:
 
 
 def test_wrong_rows_have_values_that_columns_of_few_values_can_have() -> None:
-    x = torch.cat([rows(200, 2), torch.randint(2, (200, 1)).float()], 1)
+    x = torch.cat([rows(200, 2), (torch.arange(200) % 20 == 0).float()[:, None]], 1)
     generator = torch.Generator().manual_seed(0)
     wrong = Wrong(x, torch.tensor([0, 1, 2]), generator)
     every = torch.arange(200).expand(FOLDS, -1)
     made = wrong(every, every[:, :64])
     assert made.shape == (FOLDS, 64, 3)
     assert set(made[..., 2].unique().tolist()) == {0.0, 1.0}
+    assert made[:, 32:48, 2].mean() == pytest.approx(0.5, abs=0.15)  # where the others are drawn from the box
     assert (made != x[every[:, :64]]).any(-1).float().mean() > 0.9
 
 
@@ -78,23 +81,67 @@ def test_the_k_smallest_in_two_steps_are_those_of_topk() -> None:
         assert torch.equal(numbers.gather(1, places), near)
 
 
-def test_the_memory_is_k_nearest_neighbours_and_a_local_norm() -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_memory_is_k_nearest_neighbours_and_a_local_norm(plain: bool) -> None:
     x, new = rows(700), rows(50, seed=1)
-    memory, own = Memory.fit(x, 0)
-    near = NearestNeighbors(n_neighbors=5).fit(x)
+    x[:, 1] = x[:, 1].exp()
+    scale = scales(x, 1.0 if plain else NARROW)
+    memory, own = Memory.fit(x, torch.arange(4), 0, plain)
+    near = NearestNeighbors(n_neighbors=5).fit(x / scale)
     alone = near.kneighbors()[0].mean(1)  # without itself
-    floor = FLOOR * np.sort(alone)[(len(alone) - 1) // 2]
+    floor = FLOOR * alone.mean()
     log_own = np.log(alone + floor)
-    for told, expected in ((own, near.kneighbors()), (memory.score(new), near.kneighbors(new))):
+    for told, expected in ((own, near.kneighbors()), (memory.score(new), near.kneighbors(new / scale))):
         distance, index = expected
-        score = np.log(distance.mean(1) + floor) - LOCAL * log_own[index].mean(1)
+        score = np.log(distance.mean(1) + floor) - (0 if plain else LOCAL) * log_own[index].mean(1)
         np.testing.assert_allclose(told, score, atol=2e-3)
 
 
-def test_the_forest_scores_as_scikit_learn_does() -> None:
-    x, new = rows(500), 2 * rows(100, seed=1)
-    theirs = -IsolationForest(n_estimators=100, random_state=3).fit(x.numpy()).score_samples(new.numpy())
-    np.testing.assert_allclose(Forest.fit(x, 3).score(new), theirs, atol=1e-6)
+def test_scales_by_hand() -> None:
+    spread = torch.arange(101.0)  # quartiles 25 and 75, deviation 29.155
+    far = spread.clone()
+    far[-1] = 1_000.0  # deviation 100.3: the quartiles stay, but 0.3 of the deviation at least
+    often = torch.where(spread < 20, 0.0, spread)
+    x = torch.stack([spread, far, often, torch.ones(101)], 1)
+    expected = [29.155, 50 / 1.349, float(often.std(correction=0)), 1.0]
+    np.testing.assert_allclose(scales(x, 0.3), expected, rtol=1e-4)
+    np.testing.assert_allclose(scales(x, 1.0)[1], far.std(correction=0))
+
+
+def test_log_odds_by_hand() -> None:
+    found = log_odds(torch.tensor([0.0, 0.25, 0.5, 1.0]))
+    np.testing.assert_allclose(found, [np.log(999), np.log(3), 0, -np.log(999)], rtol=1e-4, atol=1e-6)
+
+
+def test_the_table_of_nodes_finds_the_leaves_that_scikit_learn_finds() -> None:
+    x, new = rows(300), rows(100, seed=1)
+    forest = ExtraTreesClassifier(n_estimators=5, random_state=0).fit(x.numpy(), (x[:, 0] > 0).numpy())
+    trees = [tree.tree_ for tree in forest.estimators_]
+    nodes = node_table(trees, [tree.value[:, 0, 1] for tree in trees])
+    numbers = leaves(nodes, new) - nodes["root"]
+    np.testing.assert_array_equal(numbers, forest.apply(new.numpy()))
+    np.testing.assert_allclose(
+        nodes["value"][leaves(nodes, new)].mean(1), forest.predict_proba(new.numpy())[:, 1], atol=1e-6
+    )
+
+
+def test_own_scores_of_trees_are_like_those_of_new_rows() -> None:
+    trees, own = Trees.fit(rows(600), torch.arange(4), 0)
+    new = trees.score(rows(600, seed=1))
+    seen = trees.score(rows(600))
+    assert abs(own.median() - new.median()) < 0.15
+    assert seen.median() < new.median() - 0.3
+
+
+def test_the_forest_scores_as_scikit_learn_does_and_its_own_rows_by_trees_that_did_not_see_them() -> None:
+    x, new = rows(200), 2 * rows(100, seed=1)
+    fitted = IsolationForest(n_estimators=100, max_samples=150, random_state=3).fit(x.numpy())
+    forest, own = Forest.fit(x, torch.arange(4), 3)
+    np.testing.assert_allclose(forest.score(new), -fitted.score_samples(new.numpy()), atol=1e-6)
+    for row in range(20):
+        unseen = [t for t, drawn in enumerate(fitted.estimators_samples_) if row not in drawn]
+        depth = forest.nodes["value"][leaves(forest.nodes, x[row : row + 1])[0, unseen]].mean()
+        assert 2 ** -(depth / forest.usual) == pytest.approx(own[row].item())
 
 
 def test_the_residual_of_principal_components_by_hand() -> None:
@@ -116,6 +163,6 @@ def test_equal_scores_give_a_finite_surprise() -> None:
 
 
 def test_joined_surprises_by_hand() -> None:
-    found = joined(np.array([[0.0, 2.0], [4.0, 2.0]]))
-    np.testing.assert_allclose(found, [2 * np.log((1 + np.e**2) / 2), 2.0])
-    assert joined(np.array([[1e5], [0.0]]))[0] == pytest.approx(1e5 - 2 * np.log(2))
+    found = joined(np.array([[0.0, 2.0], [4.0, 2.0]]), np.array([1.0, 3.0]))
+    np.testing.assert_allclose(found, [2 * np.log((1 + 3 * np.e**2) / 4), 2.0])
+    assert joined(np.array([[1e5], [0.0]]), np.ones(2))[0] == pytest.approx(1e5 - 2 * np.log(2))

@@ -296,10 +296,10 @@ def test_episodes_with_missing_numbers_are_refused(monitor: RolloutMonitor) -> N
 
 
 def test_endless_runs_are_calibrated_saved_and_armed_again(tmp_path: Path) -> None:
-    long = record(balance, ENV, range(12), max_steps=500)
+    long = record(balance, ENV, range(6), max_steps=195)
     made = RolloutMonitor.fit(long, SMALL)
-    made.calibrate_endless(record(balance, ENV, range(100, 112), max_steps=500), run_length=1_280)
-    assert made.promise.count == 6 * 3
+    made.calibrate_endless(record(balance, ENV, range(100, 108), max_steps=195), run_length=640)
+    assert made.promise.count == 4
     made.save(tmp_path / "model")
     again = RolloutMonitor.load(tmp_path / "model")
     assert again.promise == made.promise

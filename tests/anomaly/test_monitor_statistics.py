@@ -35,6 +35,11 @@ def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
     np.testing.assert_allclose(found[:, :2], 0, atol=1e-9)
 
 
+def test_of_no_rows_there_are_no_statistics() -> None:
+    channels = Channels(sensors=2, actions=1)
+    assert channels.gather(np.zeros((0, 3, channels.count))).shape == (0, 42)
+
+
 def test_averages_have_the_closed_form_of_their_rate() -> None:
     rng = np.random.default_rng(0)
     mean = np.zeros((4_000, 3, 1))

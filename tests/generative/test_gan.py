@@ -70,8 +70,9 @@ def test_r1_comes_every_few_updates_and_weighs_as_if_always() -> None:
 
 
 def test_hinge_critics_have_a_largest_singular_value_of_one() -> None:
-    learner = learned(ring(200), loss="hinge", steps=30)
-    for layer in (learner.model.critic.head[0], learner.model.critic.body[0][0]):
+    y = torch.arange(200) % 3
+    critic = learned(ring(200), y, loss="hinge", steps=30, conditional=True).model.critic
+    for layer in (critic.head[0], critic.body[0][0], critic.label):
         assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=0.05)
 
 

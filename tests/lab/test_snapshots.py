@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from agents import ppo
 from generative import autoencoder, gan, vae
 from lab.cli import main
 from lab.learning import learn
@@ -29,6 +30,15 @@ def test_a_run_draws_at_every_evaluation_and_the_report_and_wandb_show_it(
     monkeypatch.setattr("sys.argv", ["lab", "report", str(run)])
     main()
     assert (run / "report.html").read_text().count("data:image/png") == 6
+
+
+def test_an_agent_is_filmed_at_every_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = tmp_path / "run"
+    told = RunConfig(steps=256, evaluate_every=128, device="cpu", video=True)
+    learn("ppo", ppo.Config(num_envs=2, rollout=64, minibatch=64, run=told), run)
+    assert [step for step, _ in taken(run)["episode"]] == [128, 256]
+    assert len(list(run.glob("wandb/offline-run-*/files/media/videos/sample/*.gif"))) == 2
 
 
 def test_models_show_what_they_have(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from agents import ppo
 from envs.recording import film
 from lab.commands import report
 from lab.learning import learn
-from lab.video import BETWEEN_MS, WIDTH, gif
+from lab.pictures import BETWEEN_MS, WIDTH, gif
 from training.errors import InputError
 from training.run import RunConfig
 

@@ -14,16 +14,19 @@ import pytest
 WORDS = ["train", "autoencoder", "--data", "digits", "--steps", "300"]
 
 
-def start(folder: Path, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[2])
+def surroundings(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    return kept | {"PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(home)}
+
+
+def start(folder: Path, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "lab", *words, "--dir", folder.name],
         cwd=folder.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=kept | {"PYTHONPATH": root, "HOME": str(folder.parent)} | environment,
+        env=surroundings(folder.parent) | environment,
     )
 
 
@@ -57,7 +60,11 @@ def test_an_offline_run_holds_every_row_and_changes_nothing(without: bytes, tmp_
     said = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
     records = [json.loads(line) for line in said.splitlines()]
     items = [record["history"]["item"] for record in records if record["type"] == "history"]
-    assert [{k: v for k, v in i.items() if not k.startswith("_")} for i in items] == rows(tmp_path / "run")
+    sent = [{k: v for k, v in item.items() if not k.startswith("_")} for item in items]
+    pictures = [item for item in sent if "sample/reconstructions._type" in item]
+    assert [item for item in sent if item not in pictures] == rows(tmp_path / "run")
+    evaluated = [row["global_step"] for row in rows(tmp_path / "run") if "eval/score" in row]
+    assert [picture["global_step"] for picture in pictures] == evaluated
     (config,) = (record["run"]["config"]["update"] for record in records if record["type"] == "run")
     assert config["config"]["latent"] == 8
     assert config["versions"]["torch"]
@@ -101,6 +108,45 @@ def test_a_server_that_hangs_costs_half_a_minute_at_most(without: bytes, tmp_pat
     assert time.monotonic() - began < 60
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("lab: warning: Weights & Biases stopped") == 1
+    assert weights(tmp_path / "run") == without
+
+
+FULL = """
+import os, subprocess, sys
+from lab.cli import main
+from training.wandb_log import WandbLog
+
+start = WandbLog._start
+
+
+def on_a_small_disk(log, cfg, mode, folder, *rest):
+    place = folder / "wandb"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)], check=True)
+    start(log, cfg, mode, folder, *rest)
+    room = os.statvfs(place)
+    (place / "filler").write_bytes(bytes(max(0, room.f_bavail * room.f_bsize - 200_000)))
+
+
+WandbLog._start = on_a_small_disk
+sys.argv = ["lab", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.long
+def test_a_full_disk_under_wandb_is_one_warning(without: bytes, tmp_path: Path) -> None:
+    words = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL, *WORDS]
+    done = subprocess.run(
+        [*words, "--dir", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env=surroundings(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("lab: warning: Weights & Biases stopped (its disk is full") == 1
     assert weights(tmp_path / "run") == without
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import wandb
 
+from training import wandb_log
 from training.run import RunConfig
 from training.wandb_log import WandbLog
 
@@ -65,7 +66,7 @@ def test_rows_arrive_with_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     asked, rows = {}, []
 
     class Run:
-        id = "abc"
+        id, dir = "abc", tmp_path
 
         def define_metric(self, *args: object, **kwargs: object) -> None:
             asked["metric"] = (args, kwargs)
@@ -85,6 +86,28 @@ def test_rows_arrive_with_their_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (asked["mode"], asked["dir"], asked["project"], asked["tags"]) == ("offline", tmp_path, "p", ["t"])
     assert asked["finished"]
     assert found.id == "abc"
+
+
+def test_a_disk_that_is_full_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+
+    class Run:
+        id, dir = "abc", tmp_path
+
+        def define_metric(self, *args: object, **kwargs: object) -> None:
+            pass
+
+        def log(self, row: dict) -> None:
+            rows.append(row)
+
+    monkeypatch.setattr(wandb, "init", lambda **kwargs: Run())
+    found = log(tmp_path)
+    found.write(1, {"loss/a": 1.0})
+    monkeypatch.setattr(wandb_log, "LEAST_FREE", 1 << 80)
+    with pytest.warns(UserWarning, match=r"stopped \(its disk is full: .* bytes are left\)"):
+        found.write(2, {"loss/a": 1.0})
+    found.write(3, {"loss/a": 1.0})
+    assert [row["global_step"] for row in rows] == [1]
 
 
 def test_a_resumed_run_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
