@@ -55,7 +55,10 @@ class Config:
     network: Literal["auto", "dense", "conv"] = "auto"  # auto: conv for pictures, dense for the rest
     conditional: bool = False  # samples of a label one asks for
     latent: int = 64  # numbers in z
-    hidden: tuple[int, ...] = (256, 256)  # layers of dense networks; the generator mirrors the critic
+    hidden: tuple[int, ...] = (
+        256,
+        256,
+    )  # layers of dense networks, which the generator mirrors; last of a critic
     width: int = 32  # channels of a convolutional critic's first layer
     batch: int = 64  # rows of an update
     lr: float = 1e-3  # Adam's, of both networks, falling to zero as a cosine

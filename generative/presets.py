@@ -24,10 +24,13 @@ VAE = {
     ),
 }
 
+PICTURES = gan.Config(width=32, run=RunConfig(steps=9_000, evaluate_every=1_500, log_every=500))
+
 GAN = {
     # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little.
     "digits": gan.Config(
         network="dense", r1=0.3, run=RunConfig(steps=5_000, evaluate_every=500, log_every=100)
     ),
-    "mnist": gan.Config(width=32, run=RunConfig(steps=12_000, evaluate_every=2_000, log_every=500)),
+    "mnist": PICTURES,
+    "fashion_mnist": PICTURES,
 }

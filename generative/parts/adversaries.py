@@ -20,15 +20,16 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         layer = LayerConfig(norm="spectral" if spectral else "none")
-        self.body: nn.Module
-        if network == "conv":
-            pictures = PictureEncoder(form.shape, width, 1, "leaky_relu", layer)
-            self.body, self.head, features = pictures.reader, pictures.head, pictures.features
+        features = hidden[-1]
+        first: nn.Module
+        if (
+            network == "conv"
+        ):  # a line would add up what is seen here and there: it takes a layer to see a whole
+            first = PictureEncoder(form.shape, width, features, "leaky_relu", layer)
         else:
-            features = hidden[-1]
             first = mlp(form.columns, hidden[:-1], features, "leaky_relu", layer=layer)
-            self.body = nn.Sequential(first, activate("leaky_relu"))
-            self.head = mlp(features, (), 1, "leaky_relu", layer=layer)
+        self.body = nn.Sequential(first, activate("leaky_relu"))
+        self.head = mlp(features, (), 1, "leaky_relu", layer=layer)
         self.label: nn.Module | None = None
         if classes and spectral:  # of a matrix of zeros there is no norm to divide by
             self.label = spectral_norm(nn.Embedding(classes, features))

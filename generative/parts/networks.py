@@ -105,8 +105,8 @@ class PictureEncoder(nn.Module):
         n = len(channels)
         body = cnn(shape[0], channels, activation, kernels=kernels * n, strides=strides * n, layer=layer)
         self.reader = nn.Sequential(nn.Unflatten(1, shape), body)  # what the convolutions find in pictures
-        self.features = channels[-1] * end[0] * end[1]
-        head = nn.Linear(self.features + extra, outputs)
+        features = channels[-1] * end[0] * end[1]
+        head = nn.Linear(features + extra, outputs)
         self.head = spectral_norm(head) if layer.norm == "spectral" else head
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
