@@ -121,7 +121,7 @@ class Workers(gym.vector.VectorEnv):
 
     def _start_again(self, i: int, order: tuple[str, Any]) -> None:
         """Puts a new worker in the place of one that died, to where the old one was, with the same order."""
-        ended = self._workers[i].end()
+        ended = self._workers[i].end(patience_s=1.0)  # it is about to
         self._deaths[i] += 1
         died = f"its process died (exit code {ended})"
         if self._deaths[i] > RESTARTS:
@@ -168,9 +168,9 @@ class _Worker:
             raise TimeoutError
         return self._pipe.recv()
 
-    def end(self) -> int | None:
-        """Ends the process, if it has not ended; returns its exit code."""
-        self._process.join(0.1 if self._process.exitcode is None else 0.0)
+    def end(self, patience_s: float = 0.0) -> int | None:
+        """Ends the process, if it does not end by itself in time; returns its exit code."""
+        self._process.join(patience_s)
         self._pipe.close()
         self._process.kill()
         self._process.join()

@@ -19,6 +19,16 @@ from training.checkpoint import load_model
 from training.errors import InputError
 from training.run import RunConfig
 
+
+class Film(gym.Env):
+    """Shows pictures."""
+
+    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+
+gym.register("probe/film-v0", Film)
+
 CASES = [
     ("PPO", "CartPole-v1", {}),
     ("PPO", "Pendulum-v1", {"net_arch": {"pi": [8], "vf": [16, 16]}, "log_std_init": -1.0}),
@@ -126,6 +136,12 @@ def test_models_of_sb3_contrib_act_alike_or_are_refused_by_name(tmp_path: Path) 
         sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
 
 
+def test_policies_that_see_pictures_are_refused_by_name(tmp_path: Path) -> None:
+    stable_baselines3.PPO("CnnPolicy", Film(), device="cpu").save(tmp_path / "model.zip")
+    with pytest.raises(InputError, match=r"its policy is .*ActorCriticCnnPolicy, expected"):
+        sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
+
+
 def test_the_means_of_quantiles_are_one_layer() -> None:
     layer = torch.nn.Linear(3, 4 * 2)  # 4 quantiles of 2 actions
     state = {f"quantile_net.quantile_net.0.{k}": v for k, v in layer.state_dict().items()}
@@ -189,16 +205,6 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
     updates.close()
     assert threading.active_count() == threads
     assert learner.step < 100
-
-
-class Film(gym.Env):
-    """Shows pictures."""
-
-    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
-    action_space = gym.spaces.Discrete(2)
-
-
-gym.register("probe/film-v0", Film)
 
 
 @pytest.mark.parametrize(
