@@ -224,6 +224,10 @@ class Detector:
         if found.get("kind") != "detector":
             raise InputError(f"{folder} holds a {found.get('kind')}, expected a detector: see `lab fit`")
         where = f"{folder}/model.json"
+        if "weights" not in found:
+            raise InputError(
+                f"{where} has no weights of its members, an older version wrote it: fit it again"
+            )
         parts: Sequence[dict[str, Any]] = found["members"]
         members = [
             restore(part, {k.split(".", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{i}.")}, folder)

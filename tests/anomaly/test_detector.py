@@ -246,6 +246,9 @@ def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "model", {"w": torch.zeros(1)}, {"kind": "vae"})
     with pytest.raises(InputError, match="holds a vae, expected a detector"):
         Detector.load(tmp_path / "model")
+    save_model(tmp_path / "model", {}, {"kind": "detector", "members": []})
+    with pytest.raises(InputError, match="no weights of its members, an older version wrote it"):
+        Detector.load(tmp_path / "model")
 
 
 def test_too_few_rows_are_refused() -> None:

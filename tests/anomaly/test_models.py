@@ -117,12 +117,12 @@ def test_the_table_of_nodes_finds_the_leaves_that_scikit_learn_finds() -> None:
     x, new = rows(300), rows(100, seed=1)
     forest = ExtraTreesClassifier(n_estimators=5, random_state=0).fit(x.numpy(), (x[:, 0] > 0).numpy())
     trees = [tree.tree_ for tree in forest.estimators_]
+    numbers = node_table(trees, [np.arange(tree.node_count) for tree in trees])
+    found = numbers["value"][leaves(numbers, new)]
+    np.testing.assert_array_equal(found, forest.apply(new.numpy()))
     nodes = node_table(trees, [tree.value[:, 0, 1] for tree in trees])
-    numbers = leaves(nodes, new) - nodes["root"]
-    np.testing.assert_array_equal(numbers, forest.apply(new.numpy()))
-    np.testing.assert_allclose(
-        nodes["value"][leaves(nodes, new)].mean(1), forest.predict_proba(new.numpy())[:, 1], atol=1e-6
-    )
+    shares = nodes["value"][leaves(nodes, new)].mean(1)
+    np.testing.assert_allclose(shares, forest.predict_proba(new.numpy())[:, 1], atol=1e-6)
 
 
 def test_own_scores_of_trees_are_like_those_of_new_rows() -> None:
