@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from anomaly.monitor_bands import HIGH, Bands, Moments
+from anomaly.monitor_bands import Bands, Moments
 from anomaly.monitor_nets import Config, Places, Transitions
 from anomaly.monitor_policy import CHECKS, PolicyCheck
 from anomaly.monitor_regimes import Regimes
@@ -145,7 +145,8 @@ class StepScores:
                 first += len(part)
 
         self.bands = Bands.fit(self.channels, lengths, walk)
-        self.guard = 1 / max(float(np.quantile(beyond, HIGH)), 1 / GUARD)
+        # The farthest of all: a few episodes would otherwise set the threshold of 1 % alone.
+        self.guard = 1 / max(float(beyond.max()), 1 / GUARD)
 
     def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
         """What regimes are told by, and the innovations before they are whitened, of every step."""
