@@ -255,7 +255,7 @@ REINFORCE = {
 SAC = {
     # -146.6 at the end of 3 runs, -154.0 the worst, 60.6 CPU seconds:
     # `python -m benchmarks.returns --only sac --seeds 3`. One update a step and rewards a tenth as large;
-    # an update every second step and whole rewards left one of three at -411; which of the two did is not known.
+    # an update every second step and whole rewards left one of three at -411; which of both did is not known.
     "Pendulum-v1": sac.Config(
         env="Pendulum-v1", updates=16, batch=128, reward_scale=0.1, run=RunConfig(steps=20_000)
     ),
