@@ -23,9 +23,10 @@ def node_table(trees: Sequence[Any], values: Sequence[np.ndarray]) -> dict[str, 
     )
     inner = left >= 0
     level = np.cumsum([0, *sizes[:-1]])
-    order, place = [], np.zeros(len(left), np.int64)
+    order: list[np.ndarray] = []
+    place = np.zeros(len(left), np.int64)
     while len(level):
-        place[level] = sum(map(len, order)) + np.arange(len(level))
+        place[level] = sum(len(above) for above in order) + np.arange(len(level))
         order.append(level)
         parents = level[inner[level]]
         children = np.stack([left[parents], right[parents]], 1) + offset[parents, None]

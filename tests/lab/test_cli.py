@@ -184,7 +184,7 @@ BAD_CALLS = {
     "train vae --network conv --norm spectral --dir new": "norm is spectral, the network 'conv' expects",
     "train vae --freeze encoder --dir new": "freeze is encoder, expected init_from beside it",
     "train vae --init-from nowhere --dir new": "nowhere/model does not exist",
-    "train vae --init-from agent --dir new": "agent has no layer that fits: log_sigma: the run has no log_sigma of it; enc",
+    "train vae --init-from agent --dir new": "agent has no layer that fits: log_sigma: the run has no",
     "train sb3 --init-from agent --dir new": "sb3 is another library, which cannot start from agent",
     "no-such-command": "the command is 'no-such-command', expected one of",
     "train": "needs what to train first",
