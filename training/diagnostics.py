@@ -14,7 +14,7 @@ from training.networks import ACTIVATIONS
 from training.optim import Descent
 
 VANISHED = 1e-4  # a layer's gradient per weight, as a share of that of the layer with the largest
-EXPLODED = 100.0  # a layer's gradient, as a multiple of its median over the last rows
+EXPLODED = 1_000.0  # a layer's gradient, as a multiple of its median over the last rows; agents reach 100
 REMEMBERED, ENOUGH = 20, 5  # rows of that median, and how few will do
 STILL = 1e-4  # a unit is dead when its output varies by less than this over all rows
 

@@ -83,9 +83,9 @@ def test_an_exploding_gradient_is_told_of_with_the_layers_name() -> None:
     for _ in range(6):
         learner.update(model(torch.ones(3, 2)).sum())
         diagnostics()
-    learner.update(model(torch.ones(3, 2)).sum() * 500)
+    learner.update(model(torch.ones(3, 2)).sum() * 5_000)
     (told,) = warnings_of(diagnostics)
-    assert re.search(r"of weight .* explodes: 500 times", told)
+    assert re.search(r"of weight .* explodes: 5000 times", told)
 
 
 def test_dead_units_are_those_that_stand_still() -> None:
