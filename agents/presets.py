@@ -35,7 +35,7 @@ PPO = {
         reward_scale=0.03,
         run=RunConfig(steps=500_000),
     ),
-    # -160.8 at the end of 5 runs, -173.2 the worst, 8.6 CPU seconds. Short rollouts or γ = 0.9 ended between
+    # -164.0 at the end of 5 runs, -170.1 the worst, 7.6 CPU seconds. Short rollouts or γ = 0.9 ended between
     # -165 and -230: `python -m benchmarks.returns --only ppo --env Pendulum-v1 --backend tensor`.
     "Pendulum-v1": ppo.Config(
         env="Pendulum-v1",
