@@ -20,7 +20,7 @@ PPO = {
         max_norm=1.0,
         reward_scale=0.05,
     ),
-    # -77.8 at the end of 5 runs, -79.7 the worst, 10.9 CPU seconds; with minibatches of 256 and a lr of 1e-3
+    # -78.7 at the end of 5 runs, -81.2 the worst, 9.1 CPU seconds; with minibatches of 256 and a lr of 1e-3
     # two runs as long ended at -80.7 and -78.3:
     # `python -m benchmarks.returns --only ppo --env Acrobot-v1 --backend envpool`.
     "Acrobot-v1": ppo.Config(
