@@ -226,19 +226,31 @@ class Adam(Descent):
         self.count = torch.zeros((), device=self.flat.device)
 
     def change(self) -> Float[Tensor, " P"]:
-        beta1, beta2 = self.betas
-        scale = (self.square / (1 - beta2**self.count)).sqrt_().add_(self.eps)
-        return self.mean.div(scale.mul_(1 - beta1**self.count)).mul_(-self.lr)
+        # 1 − βⁿ as it is exact to float32, which holds n
+        logs = (math.log(beta) if beta else -math.inf for beta in self.betas)
+        bias1, bias2 = (-torch.expm1(self.count * log) for log in logs)
+        scale = (self.square / bias2).sqrt_().add_(self.eps)
+        return self.mean.div(scale.mul_(bias1)).mul_(-self.lr)
 
     @torch.no_grad()
     def _step(self, grad: Float[Tensor, " P"], finite: Bool[Tensor, ""]) -> None:
-        # One pass over memory, where a million weights otherwise need twenty: 0.7 ms against 3 ms.
         self.count += finite
+        if torch.compiler.is_compiling():  # a compiler fuses by itself, and cannot see into the kernel
+            self._plain_step(grad, finite)
+            return
+        # One pass over memory, where a million weights otherwise need twenty: 0.7 ms against 3 ms.
         torch._fused_adamw_(
             [self.flat], [grad], [self.mean], [self.square], [], [self.count],
             lr=self.lr, beta1=self.betas[0], beta2=self.betas[1], weight_decay=self.weight_decay,
             eps=self.eps, amsgrad=False, maximize=False, found_inf=(~finite).float(),
         )  # fmt: skip
+
+    def _plain_step(self, grad: Float[Tensor, " P"], finite: Bool[Tensor, ""]) -> None:
+        beta1, beta2 = self.betas
+        self.mean.copy_(torch.where(finite, self.mean.lerp(grad, 1 - beta1), self.mean))
+        self.square.copy_(torch.where(finite, self.square.lerp(grad * grad, 1 - beta2), self.square))
+        moved = self.flat * (1 - self.lr * self.weight_decay) + self.change()
+        self.flat.copy_(torch.where(finite, moved, self.flat))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,20 @@ def test_optimizers_take_the_steps_of_torchs_with_clipping(name: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_the_step_for_compilers_is_the_same(weight_decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
+    both = nets()
+    fused, plain = (optim.Adam(net.parameters(), 0.01, weight_decay=weight_decay) for net in both)
+    for factor in (1.0, math.nan, 2.0, 3.0):
+        fused.descend(factor * both[0](x).square().sum(), 1.0)
+        with monkeypatch.context() as compiling:
+            compiling.setattr("torch.compiler.is_compiling", lambda: True)
+            plain.descend(factor * both[1](x).square().sum(), 1.0)
+        torch.testing.assert_close(plain.flat, fused.flat, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(plain.change(), fused.change(), rtol=1e-6, atol=1e-8)
+
+
 def test_l1_is_the_gradient_of_the_penalty_and_makes_zeros() -> None:
     mine, their = nets()
     x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
