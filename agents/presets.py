@@ -253,7 +253,7 @@ REINFORCE = {
 }
 
 SAC = {
-    # -146.6 at the end of 3 runs, -154.0 the worst, 60.6 CPU seconds:
+    # -146.6 at the end of 3 runs, -151.5 the worst, 47.8 CPU seconds:
     # `python -m benchmarks.returns --only sac --seeds 3`. One update a step and rewards a tenth as large;
     # an update every second step and whole rewards left one of three at -411; which of both did is not known.
     "Pendulum-v1": sac.Config(
