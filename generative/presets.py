@@ -19,8 +19,9 @@ VAE = {
         hidden=(400, 400),
         activation="relu",
         warm_up=4_000,
-        optim=OptimConfig(lr=1e-3, max_norm=100.0),
-        run=RunConfig(steps=51_000, evaluate_every=5_000, log_every=1_000),
+        batch=256,
+        optim=OptimConfig(lr=2e-3, max_norm=100.0),
+        run=RunConfig(steps=53_000, evaluate_every=5_000, log_every=1_000),
     ),
 }
 
