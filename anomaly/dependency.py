@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from anomaly.nets import FOLDS, Nets, folds, learn, outside
+from anomaly.nets import FOLDS, Nets, folds, learn, outside, updates
 from anomaly.ratio import squash
 from training.seeds import torch_generator
 
@@ -44,7 +44,7 @@ class Dependency:
             hidden = (torch.rand(FOLDS, BATCH, columns, generator=generator) < share)[..., owner]
             return masked_loss(batch, nets(masked(batch, hidden)), hidden)
 
-        learn(nets, loss, len(x), LR)
+        learn(nets, loss, updates(len(x)), LR)
         part = torch.randperm(columns, generator=generator) % min(PARTS, columns)
         masks = part[owner] == torch.arange(min(PARTS, columns))[:, None]
         found = Dependency(nets, masks, torch.ones(features))

@@ -15,8 +15,20 @@ import torch
 from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
+from anomaly.distilled import ROWS
 from anomaly.encoder import Encoder
-from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows, score_together
+from anomaly.models import (
+    STRANGEST,
+    Member,
+    check_fast,
+    distil,
+    fit_member,
+    fit_model,
+    members_of,
+    restore,
+    score_rows,
+    score_together,
+)
 from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
@@ -51,6 +63,11 @@ class Detector:
     def __post_init__(self) -> None:
         if len(self.calibration) == 0:
             raise InputError("there are 0 rows to calibrate on, expected at least 1")
+        bad = int((~(np.abs(self.calibration) < STRANGEST)).sum())
+        if bad:
+            raise InputError(
+                f"{bad} of {len(self.calibration)} normal rows have scores that are NaN or overflow"
+            )
         self.calibration = np.sort(self.calibration)
         self.alpha = self.alpha or smallest_alpha(len(self.calibration))
         check_rate(self.alpha)
@@ -63,20 +80,25 @@ class Detector:
         alpha: float | None = None,
         cfg: Any = None,
         contaminated: bool = False,
+        fast: bool = False,
     ) -> "Detector":
         """New models of normal rows, calibrated on a part of the rows that they do not see.
 
         `cfg` is a generative model's Config. `contaminated` first fits each half of the rows, and
         leaves out the tenth that was strangest to models of the other half; no promise is made then.
+        `fast` puts one net in place of all models, which learns to score as they do.
 
         Raises:
-            InputError: for an unknown kind, rows that cannot be read, and fewer than three of them.
+            InputError: for an unknown kind or one that cannot be fast, rows that cannot be read, and
+                fewer than three of them.
         """
         members_of(kind)
         if alpha is not None:
             check_rate(alpha)
         sample = data if isinstance(data, Sample) else of_table(data, seed)
         names = members_of(kind, len(sample.shape) == 3)
+        if fast:
+            check_fast(names)
         whole = names[0] in KINDS
         kind = names[0] if whole else kind
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
@@ -86,7 +108,11 @@ class Detector:
         if contaminated:
             own = _crossed(names, x, encoder.owner, seed, cfg, sample.shape)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
+        if fast and len(x) > ROWS:
+            x = x[np.sort(numpy_generator(seed, "fast").permutation(len(x))[:ROWS])]
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
+        if fast:
+            members = [distil(members, x, encoder.owner, seed)]
         some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
         found = Detector(kind, sample.schema, encoder, members, np.zeros(1), x[np.sort(some)], alpha or 0.0)
         rest = sample.table.take(pa.array(calibrate))
@@ -96,6 +122,7 @@ class Detector:
             "calibrated on": "rows that nothing else used",
             "contaminated": contaminated,
             "whole": whole,
+            "fast": fast,
         }
         return found
 

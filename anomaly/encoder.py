@@ -1,6 +1,6 @@
 """Cells to features: what detectors see, learned from the rows that fit and saved with them.
 
-    numeric    (x − median) / standard deviation, both of the values present
+    numeric    (x − median) / standard deviation, both of the values present; at most FARTHEST
     date       the time of day and the day of the week, as points on circles. When it was is no feature: every
                new row would be later than all others
     category   one feature for each of the 63 most frequent words, and one for the others
@@ -27,6 +27,7 @@ from training.errors import InputError
 WORDS = 63  # of a category that have a feature of their own
 REMEMBERED = 10_000  # words of a category; beyond them a new one is no news
 DAY, WEEK = 86_400.0, 7 * 86_400.0
+FARTHEST = 1e9  # deviations; what is further off is as strange, and its distance finite in 32 bits
 MONDAY = 4 * DAY  # 1970-01-05
 
 
@@ -62,8 +63,8 @@ class Encoder:
         """Learns codings from the cells of the fitted rows (`Schema.cells`)."""
         codings = tuple(_coding(column, cells[column.name]) for column in schema.inputs)
         rows = len(next(iter(cells.values()))) if cells else 0
-        raw = _raw(codings, cells)
-        kept = np.flatnonzero((raw != raw[:1]).any(0)) if rows else np.zeros(0, int)
+        parts = _parts(codings, cells)
+        kept = np.flatnonzero([(part != part[:1]).any() for part in parts]) if rows else np.zeros(0, int)
         if not len(kept):
             raise InputError(
                 "every column is constant, left out or a label, expected one that differs from row to row"
@@ -83,7 +84,9 @@ class Encoder:
 
     def features_of(self, cells: Mapping[str, Any]) -> Float[np.ndarray, "B F"]:
         """The features of rows."""
-        return _raw(self.codings, cells)[:, self.kept]
+        parts = _parts(self.codings, cells)
+        x = np.ascontiguousarray(np.array([parts[i] for i in self.kept]).T)
+        return x.clip(-FARTHEST, FARTHEST, out=x) if self.rows else x
 
     def novel(self, cells: Mapping[str, Any]) -> Bool[np.ndarray, "B C"]:
         """Which inputs of each row are such as no fitted row had."""
@@ -157,10 +160,9 @@ def _labels(coding: Coding) -> list[str]:
     return [*values, f"{name} is missing"]
 
 
-def _raw(codings: tuple[Coding, ...], cells: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
+def _parts(codings: tuple[Coding, ...], cells: Mapping[str, Any]) -> list[Float[np.ndarray, " B"]]:
     """All features, the constant ones too."""
-    parts = [part for coding in codings for part in _columns(coding, cells[coding.column])]
-    return np.stack(parts, axis=1)
+    return [part for coding in codings for part in _columns(coding, cells[coding.column])]
 
 
 def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:

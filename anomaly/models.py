@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
+from anomaly.distilled import Distilled
 from anomaly.memory import Memory
 from anomaly.pictures import KINDS, Pictures
 from anomaly.ratio import Ratio
@@ -46,8 +47,10 @@ OWN: dict[str, Any] = {
     "ratio": Ratio,
     "pca": PCA,
 }
+DISTILLED = "distilled"  # what stands for all members of a fast detector
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
+STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
 BLOCK = 1_024  # rows scored at once: what fits into the cache
 
 
@@ -67,6 +70,7 @@ class Member:
     surprise: Surprise | None  # None: the score is used as it is
     cfg: Any = None  # of a generative model
     weight: float = 1.0  # among the members of its detector
+    own: Float[np.ndarray, " n"] | None = None  # of fitted rows, by what has not seen them; not saved
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """The surprise of rows."""
@@ -76,7 +80,7 @@ class Member:
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers."""
         model: Any = self.model
-        found = dict(model.arrays() if self.kind in (*OWN, *KINDS) else registry.weights(model))
+        found = dict(model.arrays() if self.kind in (*OWN, *KINDS, DISTILLED) else registry.weights(model))
         if self.surprise is not None:
             found["surprise"] = torch.from_numpy(self.surprise.array())
         return found
@@ -100,6 +104,13 @@ def members_of(kind: str, pictures: bool = False) -> tuple[str, ...]:
     return tuple(ENSEMBLE) if kind in ("auto", "ensemble") else (kind,)
 
 
+def check_fast(names: Sequence[str]) -> None:
+    """Raises InputError unless the members of a detector can be distilled."""
+    for name in names:
+        if name not in FOLDED:
+            raise InputError(f"detector is {name!r}, a fast one expects auto or one of {', '.join(FOLDED)}")
+
+
 def fit_member(
     kind: str,
     x: Float[np.ndarray, "B F"],
@@ -119,7 +130,9 @@ def fit_member(
     if kind in FOLDED:
         group = np.unique(owner, return_inverse=True)[1]  # columns that have no feature are no group
         folded, own = FOLDED[kind](rows, torch.from_numpy(group), seed)
-        return Member(kind, folded, Surprise.fit(own.double().numpy()), weight=ENSEMBLE.get(kind, 1.0))
+        unseen = own.double().numpy()
+        surprise = Surprise.fit(unseen)
+        return Member(kind, folded, surprise, weight=ENSEMBLE.get(kind, 1.0), own=surprise(unseen))
     if len(x) < FEW:  # too few to hold any back: their surprises are those of rows that were seen
         fit = held = np.arange(len(x))
     else:
@@ -135,8 +148,23 @@ def fit_member(
 
 
 def score_together(members: Sequence[Member], x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
-    """The joint surprise of rows."""
-    return joined(np.stack([member(x) for member in members]), np.array([one.weight for one in members]))
+    """The joint surprise of rows, always finite."""
+    scores = [np.nan_to_num(member(x), nan=STRANGEST, posinf=STRANGEST) for member in members]
+    return _joined(members, scores)
+
+
+def distil(
+    members: Sequence[Member], x: Float[np.ndarray, "B F"], owner: Int[np.ndarray, " F"], seed: int
+) -> Member:
+    """One net in place of members that were fitted on the rows x, ROWS of them at most."""
+    own = _joined(members, [member.own for member in members if member.own is not None])
+    group = torch.from_numpy(np.unique(owner, return_inverse=True)[1])
+    teacher = partial(score_together, members)
+    return Member(DISTILLED, Distilled.fit(torch.from_numpy(x), own, teacher, group, seed), None)
+
+
+def _joined(members: Sequence[Member], surprises: Sequence[np.ndarray]) -> Float[np.ndarray, " B"]:
+    return joined(np.stack(surprises), np.array([member.weight for member in members]))
 
 
 def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: Path) -> Member:
@@ -147,11 +175,11 @@ def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: P
     surprise = None if found is None else Surprise.of_array(found.numpy())
     if kind in KINDS:
         return Member(kind, Pictures.of_arrays(kind, arrays), surprise)
-    if kind not in OWN:
+    if kind not in OWN and kind != DISTILLED:
         trained = registry.restore(arrays, description, folder)
         return Member(trained.kind, trained.model, surprise, trained.cfg)
     try:
-        return Member(kind, OWN[kind].of_arrays(arrays), surprise)
+        return Member(kind, (OWN | {DISTILLED: Distilled})[kind].of_arrays(arrays), surprise)
     except (KeyError, RuntimeError, IndexError) as error:
         raise InputError(f"{folder}: the arrays do not fit a {kind}: {str(error).splitlines()[-1]}") from None
 

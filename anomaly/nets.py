@@ -42,9 +42,13 @@ class Nets(nn.Module):
         return x
 
 
-def learn(nets: Nets, loss: Callable[[], Float[Tensor, ""]], rows: int, lr: float) -> None:
+def updates(rows: int) -> int:
+    """How many updates so many rows are worth."""
+    return max(FEWEST, min(MOST, rows))
+
+
+def learn(nets: nn.Module, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:
     """Minimises `loss`, which draws its batch of the rows anew at each call, in one cycle of the rate."""
-    steps = max(FEWEST, min(MOST, rows))
     optimizer = Adam(nets.parameters(), lr, weight_decay=DECAY)
     for step in range(steps):
         done = step / steps

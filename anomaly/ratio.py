@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from anomaly.nets import FOLDS, Nets, folds, learn, outside
+from anomaly.nets import FOLDS, Nets, folds, learn, outside, updates
 from training.seeds import torch_generator
 
 BATCH, LR = 64, 2e-3
@@ -47,7 +47,7 @@ class Ratio:
             logits = nets(squash(torch.cat([real, wrong(rows, chosen[:, BATCH:])], 1)))[..., 0]
             return ratio_loss(logits[:, :BATCH], logits[:, BATCH:])
 
-        learn(nets, loss, len(x), LR)
+        learn(nets, loss, updates(len(x)), LR)
         ratio = Ratio(nets)
         return ratio, ratio._each(x)[fold, torch.arange(len(x))]
 

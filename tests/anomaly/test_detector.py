@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from anomaly.calibration import realised_range
 from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, score_rows
-from anomaly.models import OWN
+from anomaly.models import OWN, STRANGEST, Member
 from anomaly.sample import of_table
 from generative import autoencoder, registry, vae
 from generative.data import Table, load
@@ -263,3 +263,62 @@ def test_scores_do_not_depend_on_how_rows_are_blocked(monkeypatch: pytest.Monkey
     monkeypatch.setattr("anomaly.models.BLOCK", 7)
     np.testing.assert_allclose(score_rows(model, x), whole, rtol=1e-5)
     assert score_rows(model, x[:0]).shape == (0,)
+
+
+def test_a_fast_detector_scores_nearly_as_the_whole_one_and_keeps_its_promise(tmp_path: Path) -> None:
+    whole, fast = (Detector.fit(table(1_500), "auto", alpha=0.1, fast=told) for told in (False, True))
+    fresh = table(500, seed=5)
+    rows = np.concatenate([fresh.x, broken(fresh)])
+    truth = np.repeat([0, 1], 500)
+    assert [member.kind for member in fast.members] == ["distilled"]
+    sharp, dull = (roc_auc_score(truth, one.decision_function(rows)) for one in (whole, fast))
+    assert dull > max(0.9, sharp - 0.03)
+    low, high = realised_range(len(fast.calibration), 0.1, 500, 0.999)
+    assert low <= int(fast.predict(fresh.x).sum()) <= high
+    fast.save(tmp_path / "model")
+    again = Detector.load(tmp_path / "model")
+    assert np.array_equal(again.decision_function(rows), fast.decision_function(rows))
+
+
+def test_members_of_a_fast_detector_have_scores_of_their_own_for_every_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("anomaly.detector.ROWS", 50)
+    assert len(Detector.fit(table(200), "nearest", fast=True).references) == 50
+
+
+def test_what_cannot_be_fast_says_so() -> None:
+    with pytest.raises(InputError, match="detector is 'vae', a fast one expects auto or one of nearest"):
+        Detector.fit(table(200), "vae", fast=True)
+
+
+@pytest.mark.parametrize("value", [1e20, -1e60, 1e150])
+@pytest.mark.parametrize("kind", ["auto", "vae"])
+def test_what_is_far_beyond_32_bits_is_strange_and_finite(kind: str, value: float) -> None:
+    detector = Detector.fit(table(300), kind, alpha=0.1, cfg=None if kind == "auto" else config(kind))
+    rows = table(2, seed=5).x.astype(np.float64)
+    rows[0, 1] = value
+    assert np.isfinite(detector.decision_function(rows)).all()
+    assert detector.predict(rows)[0] == 1
+
+
+def test_a_model_whose_arithmetic_overflows_calls_the_row_strange() -> None:
+    detector = Detector.fit(table(300), "nearest", alpha=0.1)
+    detector.members = [Member("vae", Overflowing(), None)]
+    assert detector.score_features(np.zeros((2, 4)), np.zeros(2, int)).tolist() == [STRANGEST, STRANGEST]
+    assert detector.verdict(detector.p_of(np.array([STRANGEST]))) == [1]
+
+
+class Overflowing:
+    """Scores rows as NaN and infinity."""
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([torch.nan, torch.inf])
+
+
+def test_scores_of_normal_rows_that_are_no_numbers_are_refused() -> None:
+    found = Detector.fit(table(300), "nearest")
+    with pytest.raises(InputError, match="1 of 2 normal rows have scores that are NaN"):
+        Detector(
+            "nearest", found.schema, found.encoder, found.members, np.array([0.0, np.nan]), found.references
+        )

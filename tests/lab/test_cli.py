@@ -293,6 +293,8 @@ BAD_CALLS = {
     "fit normal.csv --label-column y --dir new": "lacks the column 'y'",
     "fit normal.csv --label-column a --dir new": "expected a label: 0 (normal) or 1 (anomaly)",
     "fit normal.csv --columns a,z --dir new": "lacks the column 'z'",
+    "fit normal.csv --detector vae --fast --dir new": "a fast one expects auto or one of nearest",
+    "fit normal.csv --from model --fast --dir new": "expected no --detector, --seed, --columns",
     "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
     "fit one.csv --dir new": "has 1 rows to learn from, expected at least 3",
     "fit constant.csv --dir new": "every column is constant",
