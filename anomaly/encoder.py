@@ -189,9 +189,9 @@ def _novel(coding: Coding, cells: Any) -> Bool[np.ndarray, " B"]:
         news = unseen.to_numpy(zero_copy_only=False) & ~missing & coding.complete
     else:
         missing = np.isnan(cells)
-        changes = coding.kind == "numeric" and coding.constant
-        news = ~missing & (cells != coding.shift) & changes
-    return news | (missing & (not coding.gaps))
+        settled = coding.kind == "numeric" and coding.constant
+        news = ~missing & (cells != coding.shift) if settled else np.zeros(len(cells), bool)
+    return news if coding.gaps else news | missing
 
 
 def _clock(name: str, values: Mapping[str, float]) -> str:

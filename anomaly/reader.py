@@ -64,7 +64,7 @@ def of_array(x: np.ndarray, columns: tuple[str, ...]) -> pa.Table:
     """Rows and columns of numbers as a table."""
     if x.ndim != 2 or x.shape[1] != len(columns):
         raise InputError(f"the array has the shape {x.shape}, expected rows of {len(columns)} columns")
-    return pa.table([np.ascontiguousarray(column) for column in x.T], names=list(columns))
+    return pa.table(list(np.ascontiguousarray(x.T)), names=list(columns))
 
 
 def _pieces(source: str, names: tuple[str, ...] | None, first: int) -> Iterator[pa.Table]:
