@@ -10,7 +10,9 @@ from training.run import RunConfig
 VAE = {
     # Pixels are bounded, and some are nearly always dark: a normal likelihood would explain those exactly.
     "digits": vae.Config(
-        likelihood="bernoulli", run=RunConfig(steps=2_000, evaluate_every=250, log_every=100)
+        likelihood="bernoulli",
+        hidden=(256, 128),
+        run=RunConfig(steps=2_000, evaluate_every=250, log_every=100),
     ),
     "mnist": vae.Config(
         likelihood="bernoulli",

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from training.networks import ACTIVATIONS
 from training.optim import Descent
 
-VANISHED = 1e-4  # a layer's gradient per weight, as a share of that of the layer with the largest
+VANISHED = 1e-4  # a layer's gradient per weight, as a share of the largest layer's: its median over rows
 EXPLODED = 1_000.0  # a layer's gradient, as a multiple of its median over the last rows; agents reach 100
-REMEMBERED, ENOUGH = 20, 5  # rows of that median, and how few will do
+REMEMBERED, ENOUGH = 20, 5  # rows of medians, and how few will do
 STILL = 1e-4  # a unit is dead when its output varies by less than this over all rows
 
 
@@ -34,6 +34,7 @@ class Diagnostics:
             self._names = {id(p): name for name, p in module.named_parameters()} | self._names
         self._optimizers = [part for part in parts if isinstance(part, Descent)]
         self._seen: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._shares: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._warned: set[str] = set()
 
     def __call__(self) -> dict[str, float]:
@@ -59,9 +60,11 @@ class Diagnostics:
         largest = max(square / count for square, count in layers.values())
         shares, growth = {}, {}
         for layer, (square, count) in layers.items():
-            seen = self._seen[layer]
-            if largest > 0 and square / count < VANISHED**2 * largest:
-                shares[layer] = math.sqrt(square / count / largest)
+            seen, part = self._seen[layer], self._shares[layer]
+            if largest > 0 and math.isfinite(largest):
+                part.append(math.sqrt(square / count / largest))
+            if len(part) >= ENOUGH and median(part) < VANISHED:
+                shares[layer] = median(part)
             elif len(seen) >= ENOUGH and square > (EXPLODED * median(seen)) ** 2 > 0:
                 growth[layer] = math.sqrt(square) / median(seen)
             if math.isfinite(square):

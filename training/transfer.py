@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.checkpoint import load_model
 from training.errors import InputError
@@ -78,6 +80,8 @@ def within(layers: Collection[str], parts: Collection[str]) -> list[str]:
 def freeze(learner: Any, layers: Collection[str]) -> None:
     """Takes these layers of a learner's model from its optimizers: nothing moves their weights any more.
 
+    Batch normalisation among them goes on by the statistics that it has, as in evaluation.
+
     Raises:
         InputError: when nothing would be left to learn.
     """
@@ -88,6 +92,14 @@ def freeze(learner: Any, layers: Collection[str]) -> None:
         weight.requires_grad_(False)
     for optimizer in (part for part in vars(learner).values() if isinstance(part, Descent)):
         optimizer.leave_out(frozen)
+    for name, module in learner.model.named_modules():
+        if name in layers and isinstance(module, _BatchNorm):
+            module.eval()
+            module.train = partial(_as_it_is, module)  # type: ignore[assignment]
+
+
+def _as_it_is(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
 
 
 def _layer(name: str) -> str:

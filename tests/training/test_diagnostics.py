@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.diagnostics import Diagnostics, dead_units
+from training.diagnostics import ENOUGH, Diagnostics, dead_units
 from training.networks import LayerConfig, Twins, mlp
 from training.optim import SGD
 
@@ -61,9 +61,20 @@ def test_a_vanishing_gradient_is_told_of_once_with_the_layers_name() -> None:
     learner = Learner(model)
     diagnostics = Diagnostics(learner)
     learner.update(model(torch.randn(16, 4)).square().mean())
+    assert [warnings_of(diagnostics) for _ in range(ENOUGH - 1)] == [[]] * (ENOUGH - 1)
     (told,) = warnings_of(diagnostics)
     assert re.fullmatch(r"the gradient of 0 .* vanishes: .*e-\d+ of the largest layer's, per weight", told)
     assert warnings_of(diagnostics) == [], "once"
+
+
+def test_a_gradient_that_crosses_zero_has_not_vanished() -> None:
+    model = nn.Linear(2, 1)
+    learner = Learner(model, lr=0.0)
+    diagnostics = Diagnostics(learner)
+    for row in range(20):  # the bias's gradient is zero at every third row
+        sign = torch.tensor([[1.0], [0.0]]) if row % 3 else torch.tensor([[1.0], [-1.0]])
+        learner.update((model(torch.eye(2)) * sign).sum())
+        assert warnings_of(diagnostics) == []
 
 
 def test_a_healthy_network_is_not_warned_of() -> None:

@@ -91,6 +91,17 @@ def test_frozen_layers_stay_and_the_others_learn_as_if_they_were_alone(rule: Any
         freeze(held, ["b"])
 
 
+def test_frozen_batch_normalisation_goes_on_by_the_statistics_that_it_has() -> None:
+    model = nn.ModuleDict({"a": nn.BatchNorm1d(3), "b": nn.BatchNorm1d(3)})
+    freeze(SimpleNamespace(model=model, optimizer=Adam(model.parameters(), 0.1)), ["a"])
+    model.train()
+    x = 5 + torch.randn(8, 3)
+    torch.testing.assert_close(model["a"](x), x / (1 + 1e-5) ** 0.5)
+    model["b"](x)
+    assert model["a"].running_mean.tolist() == [0, 0, 0]
+    assert (model["b"].running_mean > 0).all()
+
+
 def test_parts_name_layers_by_their_beginning() -> None:
     layers = ("encoder.0", "encoder.2", "encoders.0", "bias")
     assert within(layers, ("encoder", "bias")) == ["encoder.0", "encoder.2", "bias"]
