@@ -69,7 +69,8 @@ class Policy(nn.Module):
         if cfg.hidden is None or cfg.activation is None:
             raise InputError("hidden and activation are not said, expected those of the network")
         if bool(spaces.picture) != bool(cfg.features):
-            raise InputError(f"features is {cfg.features}, expected some for pictures and none for others")
+            wanted = "some" if spaces.picture else "none"
+            raise InputError(f"convolutions give {cfg.features} features, expected {wanted} for {cfg.env}")
         if spaces.start:
             raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
         self.algo, self.discrete = cfg.algo, not spaces.low

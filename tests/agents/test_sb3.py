@@ -178,6 +178,12 @@ def test_what_sees_pictures_acts_alike(algo: str, policy: str, shape: dict, tmp_
     assert len(np.unique(acted)) > 1
 
 
+def test_pictures_without_convolutions_are_refused(tmp_path: Path) -> None:
+    model = stable_baselines3.PPO("MlpPolicy", Film(), device="cpu", policy_kwargs={"net_arch": [2]})
+    with pytest.raises(InputError, match="convolutions give 0 features, expected some for probe/film-v0"):
+        unpacked(model, tmp_path, "probe/film-v0")
+
+
 def test_a_policy_with_masks_never_does_what_is_forbidden(tmp_path: Path) -> None:
     contrib = pytest.importorskip("sb3_contrib")
     model = contrib.MaskablePPO("MlpPolicy", gym.make("probe/masked-v0"), seed=0, device="cpu")
@@ -220,6 +226,16 @@ def test_a_policy_with_a_memory_remembers_as_theirs_does(tmp_path: Path) -> None
             begins = np.zeros(5, bool)
     fresh = 2 * unpacked(model, tmp_path, "Pendulum-v1").act(torch.from_numpy(obs)).numpy()
     assert np.abs(fresh - ours).max() > 0.1  # or no memory was compared
+
+
+def test_an_lstm_of_two_layers_is_refused(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    shape = {"n_lstm_layers": 2, "lstm_hidden_size": 4}
+    contrib.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu", policy_kwargs=shape).save(
+        tmp_path / "model.zip"
+    )
+    with pytest.raises(InputError, match="expected one plain layer"):
+        sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
 
 
 def test_the_means_of_quantiles_are_one_layer() -> None:
