@@ -5,7 +5,7 @@ used once: to fit (models in folds select and calibrate themselves there), or to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,25 @@ from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
 from anomaly.encoder import Encoder
-from anomaly.models import Member, fit_member, fit_model, members_of, restore, score_rows, score_together
+from anomaly.models import (
+    Member,
+    crossed,
+    fit_member,
+    fit_model,
+    members_of,
+    restore,
+    score_rows,
+    score_together,
+)
 from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
+from anomaly.windows import Windows
 from generative import registry
 from generative.data import Table
 from training.checkpoint import load_model, save_model
+from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
 
@@ -47,6 +58,7 @@ class Detector:
     references: Float[np.ndarray, "R F"]  # features of normal rows
     alpha: float = 0.0  # promised false-alarm rate; 0: the smallest that n rows allow, but 0.01 at least
     about: dict[str, Any] = field(default_factory=dict)  # facts for the model card
+    windows: Windows | None = None  # of a series: what is judged is the window that ends with a row
 
     def __post_init__(self) -> None:
         if len(self.calibration) == 0:
@@ -84,7 +96,7 @@ class Detector:
         encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)
         x = encoder.features_of(cells)
         if contaminated:
-            own = _crossed(names, x, encoder.owner, seed, cfg, sample.shape)
+            own = crossed(names, x, encoder.owner, seed, cfg, sample.shape)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
@@ -135,6 +147,21 @@ class Detector:
         return self.schema.names
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the columns that must be there: those it looks at, and the time of a series."""
+        time = self.windows.time if self.windows else None
+        return (*self.columns, time) if time else self.columns
+
+    @property
+    def owner(self) -> Int[np.ndarray, " F"]:
+        """Which input each feature comes from."""
+        return self.windows.owners(self.encoder.owner) if self.windows else self.encoder.owner
+
+    def shown(self, x: Float[np.ndarray, " F"], i: int) -> str:
+        """Input number `i` as a reader would write the cell, in the newest row of a window."""
+        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i)
+
+    @property
     def flags(self) -> bool:
         """Whether there are enough calibration rows for alpha; without, no row can be flagged."""
         return self.alpha * (len(self.calibration) + 1) >= 1 - 1e-9
@@ -145,12 +172,21 @@ class Detector:
         return threshold(self.calibration, self.alpha)
 
     def features(
-        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+        self,
+        rows: np.ndarray | pa.Table,
+        source: str = "the rows",
+        first: int = 0,
+        context: pa.Table | None = None,
     ) -> tuple[Float[np.ndarray, "B F"], np.ndarray]:
-        """The features of rows, and which inputs are novel; `source` and `first` row are for messages."""
+        """The features of rows, and which inputs are novel; `source` and `first` row are for messages.
+
+        `context` are the rows just before, which the windows of a series reach back to.
+        """
         if not isinstance(rows, pa.Table) and hasattr(rows, "columns"):  # as an array its names would be lost
             raise InputError(f"rows are a {type(rows).__name__}, expected an array or an Arrow table")
         table = rows if isinstance(rows, pa.Table) else of_array(np.asarray(rows), self.columns)
+        if self.windows:
+            return self.windows.features(self.schema, self.encoder, table, source, first, context)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):
             for name, values in cells.items():
@@ -170,11 +206,21 @@ class Detector:
         return score_together(self.members, x) + self.encoder.novelty * novelties
 
     def decision_function(
-        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+        self,
+        rows: np.ndarray | pa.Table,
+        source: str = "the rows",
+        first: int = 0,
+        context: pa.Table | None = None,
     ) -> Float[np.ndarray, " B"]:
         """How strange each row is: nats of surprise, or what a trained model gives (`of_run`)."""
-        x, novel = self.features(rows, source, first)
-        return self.score_features(x, novel.sum(1))
+        x, novel = self.features(rows, source, first, context)
+        score = self.score_features(x, novel.sum(1))
+        score[: self.unjudged(context)] = 0.0
+        return score
+
+    def unjudged(self, context: pa.Table | None = None) -> int:
+        """How many of the rows that follow `context` have no window; they score 0."""
+        return max(0, self.windows.before - (0 if context is None else len(context))) if self.windows else 0
 
     def p_value(self, rows: np.ndarray | pa.Table) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""
@@ -211,6 +257,8 @@ class Detector:
             "alpha": self.alpha,
             "about": self.about,
         }
+        if self.windows:
+            description["windows"] = asdict(self.windows)
         save_model(folder, arrays, description)
 
     @staticmethod
@@ -244,25 +292,9 @@ class Detector:
             arrays["references"].numpy(),
             found["alpha"],
             found["about"],
+            from_dict(Windows, found["windows"], f"{where}: windows") if "windows" in found else None,
         )
 
     def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
         self.calibration = np.sort(self.decision_function(rows, source))
         self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
-
-
-def _crossed(
-    names: Sequence[str],
-    x: Float[np.ndarray, "B F"],
-    owner: Int[np.ndarray, " F"],
-    seed: int,
-    cfg: Any,
-    shape: tuple[int, ...],
-) -> Float[np.ndarray, " B"]:
-    """How strange each row is to models of the half of the rows that it is not in."""
-    half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
-    score = np.zeros(len(x))
-    for fitted in (half, ~half):
-        members = [fit_member(name, x[fitted], owner, seed, cfg, shape) for name in names]
-        score[~fitted] = score_together(members, x[~fitted])
-    return score

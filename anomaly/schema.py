@@ -3,6 +3,7 @@
     numeric    numbers by type, or text of which at least half of the cells present are numbers
     date       dates by type, or text of which at least half are dates
     category   other text
+    time       of a series, when a row was: never looked at (`windows`)
     left out   text that names its rows: more than 50 different words, and more than half of them different
 
 A column with some cells that do not fit its kind is refused, with the row; `--categorical` makes a category
@@ -22,7 +23,7 @@ from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
 
-Kind = Literal["numeric", "date", "category", "left out"]
+Kind = Literal["numeric", "date", "category", "time", "left out"]
 OTHERWISE = " as most of the column has (or --categorical)"
 NAMES_FROM = 50  # different words that a column of names has at least
 
@@ -44,7 +45,7 @@ class Schema:
     @property
     def inputs(self) -> tuple[Column, ...]:
         """The columns that are looked at."""
-        return tuple(column for column in self.columns if column.kind != "left out")
+        return tuple(column for column in self.columns if column.kind not in ("time", "left out"))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ class Schema:
         Raises:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
-        read = {"numeric": numbers, "date": instants, "category": words}
+        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": words}
         found = {}
         for column in self.inputs:
             if column.name not in table.column_names:

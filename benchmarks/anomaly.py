@@ -1,6 +1,7 @@
-"""Detectors beside their peers on labelled tables, one-class, clean protocol; pictures: `anomaly_images`.
+"""Detectors beside their peers on labelled tables, one-class, clean protocol; pictures: `anomaly_images`,
+series: `anomaly_series`.
 
-    python -m benchmarks.anomaly --data DIR [--what tables|images] [--seeds 3]
+    python -m benchmarks.anomaly --data DIR [--what tables|images|series|made] [--seeds 3]
 
 DIR has `adbench/*.npz` with `X` and `y`, 1 for anomalies. One configuration everywhere; no label of a test
 row chooses anything. Rows are shuffled by seed; half of the normal rows train (10,000 at most), the other
@@ -26,7 +27,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.calibration import p_values, realised_range
 from anomaly.detector import Detector
-from benchmarks import anomaly_images
+from benchmarks import anomaly_images, anomaly_series
 from generative.data import Table
 from training.arrays import npz
 
@@ -83,12 +84,17 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
-    parser.add_argument("--what", choices=("tables", "images"), default="tables", help="what is measured")
+    parser.add_argument(
+        "--what", choices=("tables", "images", "series", "made"), default="tables", help="what is measured"
+    )
     told = parser.parse_args()
     data, seeds = told.data, told.seeds
     torch.set_num_threads(1)
     if told.what == "images":
         anomaly_images.run(data, seeds)
+        return
+    if told.what in ("series", "made"):
+        anomaly_series.run(data, told.what)
         return
     files = sorted((data / "adbench").glob("*.npz"))
     if not files:
