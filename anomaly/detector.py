@@ -4,28 +4,27 @@ The contract is PyOD's: `fit`, `decision_function` (higher = stranger), `predict
 used once: to fit (models in folds select and calibrate themselves there), or to calibrate the p-values.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
+from anomaly.detector_state import pack, unpack
 from anomaly.distilled import ROWS
 from anomaly.encoder import Encoder
 from anomaly.models import (
     STRANGEST,
     Member,
     check_fast,
+    crossed,
     distil,
     fit_member,
     fit_model,
     members_of,
-    restore,
     score_rows,
     score_together,
 )
@@ -33,6 +32,7 @@ from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
+from anomaly.windows import Windows
 from generative import registry
 from generative.data import Table
 from training.checkpoint import load_model, save_model
@@ -59,6 +59,7 @@ class Detector:
     references: Float[np.ndarray, "R F"]  # features of normal rows
     alpha: float = 0.0  # promised false-alarm rate; 0: the smallest that n rows allow, but 0.01 at least
     about: dict[str, Any] = field(default_factory=dict)  # facts for the model card
+    windows: Windows | None = None  # of a series: what is judged is the window that ends with a row
 
     def __post_init__(self) -> None:
         if len(self.calibration) == 0:
@@ -106,7 +107,7 @@ class Detector:
         encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)
         x = encoder.features_of(cells)
         if contaminated:
-            own = _crossed(names, x, encoder.owner, seed, cfg, sample.shape)
+            own = crossed(names, x, encoder.owner, seed, cfg, sample.shape)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
         if fast and len(x) > ROWS:
             x = x[np.sort(numpy_generator(seed, "fast").permutation(len(x))[:ROWS])]
@@ -162,6 +163,21 @@ class Detector:
         return self.schema.names
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the columns that must be there: those it looks at, and the time of a series."""
+        time = self.windows.time if self.windows else None
+        return (*self.columns, time) if time else self.columns
+
+    @property
+    def owner(self) -> Int[np.ndarray, " F"]:
+        """Which input each feature comes from."""
+        return self.windows.owners(self.encoder.owner) if self.windows else self.encoder.owner
+
+    def shown(self, x: Float[np.ndarray, " F"], i: int) -> str:
+        """Input number `i` as a reader would write the cell, in the newest row of a window."""
+        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i)
+
+    @property
     def flags(self) -> bool:
         """Whether there are enough calibration rows for alpha; without, no row can be flagged."""
         return self.alpha * (len(self.calibration) + 1) >= 1 - 1e-9
@@ -172,12 +188,21 @@ class Detector:
         return threshold(self.calibration, self.alpha)
 
     def features(
-        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+        self,
+        rows: np.ndarray | pa.Table,
+        source: str = "the rows",
+        first: int = 0,
+        context: pa.Table | None = None,
     ) -> tuple[Float[np.ndarray, "B F"], np.ndarray]:
-        """The features of rows, and which inputs are novel; `source` and `first` row are for messages."""
+        """The features of rows, and which inputs are novel; `source` and `first` row are for messages.
+
+        `context` are the rows just before, which the windows of a series reach back to.
+        """
         if not isinstance(rows, pa.Table) and hasattr(rows, "columns"):  # as an array its names would be lost
             raise InputError(f"rows are a {type(rows).__name__}, expected an array or an Arrow table")
         table = rows if isinstance(rows, pa.Table) else of_array(np.asarray(rows), self.columns)
+        if self.windows:
+            return self.windows.features(self.schema, self.encoder, table, source, first, context)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):
             for name, values in cells.items():
@@ -197,11 +222,21 @@ class Detector:
         return score_together(self.members, x) + self.encoder.novelty * novelties
 
     def decision_function(
-        self, rows: np.ndarray | pa.Table, source: str = "the rows", first: int = 0
+        self,
+        rows: np.ndarray | pa.Table,
+        source: str = "the rows",
+        first: int = 0,
+        context: pa.Table | None = None,
     ) -> Float[np.ndarray, " B"]:
         """How strange each row is: nats of surprise, or what a trained model gives (`of_run`)."""
-        x, novel = self.features(rows, source, first)
-        return self.score_features(x, novel.sum(1))
+        x, novel = self.features(rows, source, first, context)
+        score = self.score_features(x, novel.sum(1))
+        score[: self.unjudged(context)] = 0.0
+        return score
+
+    def unjudged(self, context: pa.Table | None = None) -> int:
+        """How many of the rows that follow `context` have no window; they score 0."""
+        return max(0, self.windows.before - (0 if context is None else len(context))) if self.windows else 0
 
     def p_value(self, rows: np.ndarray | pa.Table) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""
@@ -221,24 +256,7 @@ class Detector:
 
     def save(self, folder: Path) -> None:
         """Writes a model folder that `load` reads."""
-        arrays = {
-            "calibration": torch.from_numpy(self.calibration),
-            "references": torch.from_numpy(np.ascontiguousarray(self.references)),
-        }
-        for i, member in enumerate(self.members):
-            arrays |= {f"{i}.{name}": array for name, array in member.arrays().items()}
-        features = self.encoder.features
-        description = {
-            "kind": "detector",
-            "detector": self.kind,
-            "schema": self.schema.to_json(),
-            "encoder": self.encoder.to_json(),
-            "members": [member.describe(features) for member in self.members],
-            "weights": [member.weight for member in self.members],
-            "alpha": self.alpha,
-            "about": self.about,
-        }
-        save_model(folder, arrays, description)
+        save_model(folder, *pack(self))
 
     @staticmethod
     def load(folder: Path) -> "Detector":
@@ -247,49 +265,8 @@ class Detector:
         Raises:
             InputError: when the folder is missing, damaged or not a detector's.
         """
-        arrays, found = load_model(folder)
-        if found.get("kind") != "detector":
-            raise InputError(f"{folder} holds a {found.get('kind')}, expected a detector: see `lab fit`")
-        where = f"{folder}/model.json"
-        if "weights" not in found:
-            raise InputError(
-                f"{where} has no weights of its members, an older version wrote it: fit it again"
-            )
-        parts: Sequence[dict[str, Any]] = found["members"]
-        members = [
-            restore(part, {k.split(".", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{i}.")}, folder)
-            for i, part in enumerate(parts)
-        ]
-        for member, weight in zip(members, found["weights"], strict=True):
-            member.weight = weight
-        return Detector(
-            found["detector"],
-            Schema.from_json(found["schema"], where),
-            Encoder.from_json(found["encoder"], where),
-            members,
-            arrays["calibration"].numpy(),
-            arrays["references"].numpy(),
-            found["alpha"],
-            found["about"],
-        )
+        return Detector(**unpack(*load_model(folder), folder))
 
     def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
         self.calibration = np.sort(self.decision_function(rows, source))
         self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
-
-
-def _crossed(
-    names: Sequence[str],
-    x: Float[np.ndarray, "B F"],
-    owner: Int[np.ndarray, " F"],
-    seed: int,
-    cfg: Any,
-    shape: tuple[int, ...],
-) -> Float[np.ndarray, " B"]:
-    """How strange each row is to models of the half of the rows that it is not in."""
-    half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
-    score = np.zeros(len(x))
-    for fitted in (half, ~half):
-        members = [fit_member(name, x[fitted], owner, seed, cfg, shape) for name in names]
-        score[~fitted] = score_together(members, x[~fitted])
-    return score

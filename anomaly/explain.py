@@ -41,7 +41,7 @@ def contributions(
     detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"], reference: int, orders: int
 ) -> Float[np.ndarray, " C"]:
     """φ of the module docstring for each input column."""
-    y, owner, count = detector.references[reference], detector.encoder.owner, len(novel)
+    y, owner, count = detector.references[reference], detector.owner, len(novel)
     rng = numpy_generator(count, "orders")
     half = [rng.permutation(count) for _ in range(max(1, orders // 2))]
     total = np.zeros(count)
@@ -62,12 +62,11 @@ def reasons(
     reference = int(nearest_reference(detector, x[None])[0])
     phi = contributions(detector, x, novel, reference, orders)
     share = shares(phi)
-    encoder = detector.encoder
     return [
         Reason(
             detector.columns[c],
-            encoder.shown(x, c),
-            encoder.shown(detector.references[reference], c),
+            detector.shown(x, c),
+            detector.shown(detector.references[reference], c),
             float(phi[c]),
             float(share[c]),
         )

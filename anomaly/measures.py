@@ -45,10 +45,12 @@ def alarms(
     calibrated: int,
     alpha: float,
     lines: int,
+    block: int = 1,
 ) -> list[Alarms]:
     """One line for each group that has rows; the intervals of as many `lines` hold together at LEVEL.
 
-    They are beta-binomial (`calibration.realised_range`): the same calibration rows served all.
+    They are beta-binomial (`calibration.realised_range`): the same calibration rows served all. Where rows
+    depend on their neighbours, `block` of them count as one that is false or not.
     """
     found = []
     level = 1 - (1 - LEVEL) / lines
@@ -58,7 +60,8 @@ def alarms(
             continue
         normal, strange = here & ~anomaly, here & anomaly
         tests = int(normal.sum())
-        low, high = realised_range(calibrated, alpha, tests, level) if tests else (0, 0)
+        low, high = _allowed(calibrated // block, alpha, -(-tests // block), level)
+        low, high = low * block, min(high * block, tests)
         found.append(
             Alarms(
                 name,
@@ -71,3 +74,12 @@ def alarms(
             )
         )
     return found
+
+
+def _allowed(calibrated: int, alpha: float, tests: int, level: float) -> tuple[int, int]:
+    """The interval of false alarms; all of it where so few scores calibrated that nothing is known."""
+    if not tests:
+        return 0, 0
+    if alpha * (calibrated + 1) < 1 - 1e-9:
+        return 0, tests
+    return realised_range(calibrated, alpha, tests, level)

@@ -15,6 +15,7 @@ from torch import Tensor
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.distilled import Distilled
+from anomaly.forecast import VIEWS, Forecast
 from anomaly.memory import Memory
 from anomaly.pictures import KINDS, Pictures
 from anomaly.ratio import Ratio
@@ -24,6 +25,7 @@ from generative import registry
 from generative.data import Table, split
 from training.errors import InputError
 from training.networks import HasModes, evaluating
+from training.seeds import numpy_generator
 
 # What `auto` joins, and the weights: what is near, what is denser than rows that are made to be wrong, how
 # columns hang together, what is far out. Chosen on tables that scikit-learn bundles and on made-up ones.
@@ -48,6 +50,8 @@ OWN: dict[str, Any] = {
     "pca": PCA,
 }
 DISTILLED = "distilled"  # what stands for all members of a fast detector
+RESTORED: dict[str, Any] = {**OWN, **dict.fromkeys(VIEWS, Forecast), DISTILLED: Distilled}
+WINDOWED = (*VIEWS, "nearest")  # what `auto` joins where rows are windows of a series; chosen on made series
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
@@ -80,7 +84,7 @@ class Member:
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers."""
         model: Any = self.model
-        found = dict(model.arrays() if self.kind in (*OWN, *KINDS, DISTILLED) else registry.weights(model))
+        found = dict(model.arrays() if self.kind in (*RESTORED, *KINDS) else registry.weights(model))
         if self.surprise is not None:
             found["surprise"] = torch.from_numpy(self.surprise.array())
         return found
@@ -93,6 +97,14 @@ class Member:
 def kinds() -> tuple[str, ...]:
     """What `--detector` takes."""
     return ("auto", "ensemble", *OWN, *KINDS, *registry.MODULES)
+
+
+def members_of_windows(kind: str) -> tuple[str, ...]:
+    """The models that a detector of windows joins; raises InputError for a name that it does not know."""
+    known = tuple(name for name in (*kinds(), *VIEWS) if name not in KINDS)
+    if kind not in known:
+        raise InputError(f"detector is {kind!r}, expected one of {', '.join(known)}")
+    return WINDOWED if kind in ("auto", "ensemble") else (kind,)
 
 
 def members_of(kind: str, pictures: bool = False) -> tuple[str, ...]:
@@ -109,6 +121,36 @@ def check_fast(names: Sequence[str]) -> None:
     for name in names:
         if name not in FOLDED:
             raise InputError(f"detector is {name!r}, a fast one expects auto or one of {', '.join(FOLDED)}")
+
+
+def fit_window_member(
+    kind: str,
+    x: Float[np.ndarray, "B D"],
+    later: Float[np.ndarray, "L D"],
+    owner: Int[np.ndarray, " D"],
+    length: int,
+    seed: int,
+    cfg: Any = None,
+) -> Member:
+    """A model of windows of `length` rows, with the surprise of its scores of `later` windows.
+
+    Windows share rows with their neighbours, so that leaving one out or folds would flatter the model.
+    """
+    rows = torch.from_numpy(x)
+    if kind in VIEWS:
+        model: Scores = Forecast.fit(kind, rows, length)
+    elif kind == "pca":
+        model = PCA.fit(rows, seed)
+    elif kind in FOLDED:
+        model = FOLDED[kind](rows, torch.from_numpy(np.unique(owner, return_inverse=True)[1]), seed)[0]
+    else:
+        cfg = registry.module(kind).Config() if cfg is None else cfg
+        cfg = replace(cfg, run=replace(cfg.run, seed=seed))
+        table = Table(np.concatenate([x, later]), tuple(f"x{i}" for i in range(x.shape[1])), "the windows")
+        fit, select = np.arange(len(x)), np.arange(len(x), len(table.x))
+        model = fit_model(kind, cfg, table, fit, select)
+    surprise = Surprise.fit(score_rows(model, later))
+    return Member(kind, model, surprise, cfg)
 
 
 def fit_member(
@@ -167,6 +209,23 @@ def _joined(members: Sequence[Member], surprises: Sequence[np.ndarray]) -> Float
     return joined(np.stack(surprises), np.array([member.weight for member in members]))
 
 
+def crossed(
+    names: Sequence[str],
+    x: Float[np.ndarray, "B F"],
+    owner: Int[np.ndarray, " F"],
+    seed: int,
+    cfg: Any,
+    shape: tuple[int, ...],
+) -> Float[np.ndarray, " B"]:
+    """How strange each row is to models of the half of the rows that it is not in."""
+    half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
+    score = np.zeros(len(x))
+    for fitted in (half, ~half):
+        members = [fit_member(name, x[fitted], owner, seed, cfg, shape) for name in names]
+        score[~fitted] = score_together(members, x[~fitted])
+    return score
+
+
 def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: Path) -> Member:
     """Reads what a member's `arrays` and `describe` gave; raises InputError when they do not fit together."""
     kind = description.get("kind")
@@ -175,11 +234,11 @@ def restore(description: Mapping[str, Any], arrays: dict[str, Tensor], folder: P
     surprise = None if found is None else Surprise.of_array(found.numpy())
     if kind in KINDS:
         return Member(kind, Pictures.of_arrays(kind, arrays), surprise)
-    if kind not in OWN and kind != DISTILLED:
+    if kind not in RESTORED:
         trained = registry.restore(arrays, description, folder)
         return Member(trained.kind, trained.model, surprise, trained.cfg)
     try:
-        return Member(kind, (OWN | {DISTILLED: Distilled})[kind].of_arrays(arrays), surprise)
+        return Member(kind, RESTORED[kind].of_arrays(arrays), surprise)
     except (KeyError, RuntimeError, IndexError) as error:
         raise InputError(f"{folder}: the arrays do not fit a {kind}: {str(error).splitlines()[-1]}") from None
 

@@ -3,6 +3,7 @@
     numeric    numbers by type, or text of which at least half of the cells present are numbers
     date       dates by type, or text of which at least half are dates
     category   other text
+    time       of a series, when a row was: never looked at (`windows`)
     left out   text that names its rows: more than 50 different words, and more than half of them different;
                of a file, numbers that count its rows: whole, each larger than the one before, nine of ten
                by the same step, over more than 50 rows (they are looked at if `--columns` names them)
@@ -25,7 +26,7 @@ from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
 
-Kind = Literal["numeric", "date", "category", "left out"]
+Kind = Literal["numeric", "date", "category", "time", "left out"]
 OTHERWISE = " as most of the column has (or --categorical)"
 NAMES_FROM = 50  # different words that a column of names has at least, and steps that one of numbers has
 STEADY = 0.9  # of the steps of numbers that count rows are the same
@@ -48,7 +49,7 @@ class Schema:
     @property
     def inputs(self) -> tuple[Column, ...]:
         """The columns that are looked at."""
-        return tuple(column for column in self.columns if column.kind != "left out")
+        return tuple(column for column in self.columns if column.kind not in ("time", "left out"))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class Schema:
         Raises:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
-        read = {"numeric": numbers, "date": instants, "category": words}
+        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": words}
         found = {}
         for column in self.inputs:
             if column.name not in table.column_names:

@@ -19,7 +19,8 @@ import pyarrow as pa
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
-from anomaly.reader import BLOCK, blocks
+from anomaly.reader import BLOCK
+from anomaly.windows import stream
 from training.arrays import npy
 from training.checkpoint import MANIFEST, writing
 from training.errors import InputError
@@ -122,8 +123,8 @@ def _score_parts(detector: Detector, source: str, wish: Wish, kind: np.dtype, pa
         if size < PART - (start - size) % PART:  # the last part of the file
             return
     kept: list[np.ndarray] = []
-    for first, block in blocks(source, detector.columns, start, wish.stop):
-        records = _score_block(detector, source, first, block, wish, kind)
+    for first, block, context in stream(detector, source, start, wish.stop):
+        records = _score_block(detector, source, first, block, context, wish, kind)
         low, high = max(start - first, 0), len(block)
         if wish.stop is not None:
             high = min(high, wish.stop - first)
@@ -147,12 +148,20 @@ def _write_part(parts: Path, start: int, kept: list[np.ndarray]) -> int:
 
 
 def _score_block(
-    detector: Detector, source: str, first: int, block: pa.Table, wish: Wish, kind: np.dtype
+    detector: Detector,
+    source: str,
+    first: int,
+    block: pa.Table,
+    context: pa.Table,
+    wish: Wish,
+    kind: np.dtype,
 ) -> np.ndarray:
-    """The records of a whole block."""
-    x, novel = detector.features(block, source, first)
+    """The records of a whole block; `context` are the rows before that its windows need."""
+    x, novel = detector.features(block, source, first, context)
     records = np.zeros(len(x), kind)
-    records["score"] = score = detector.score_features(x, novel.sum(1))
+    score = detector.score_features(x, novel.sum(1))
+    score[: detector.unjudged(context)] = 0.0
+    records["score"] = score
     if not np.isfinite(score).all():
         at = first + int((~np.isfinite(score)).argmax())
         raise InputError(
@@ -237,7 +246,7 @@ def _table(detector: Detector, start: int, records: np.ndarray, limit: float, ki
         for at in np.flatnonzero(told):
             names[at] = detector.columns[column[at]]
             normal = detector.references[records["reference"][at]]
-            expected[at] = detector.encoder.shown(normal, int(column[at]))
+            expected[at] = detector.shown(normal, int(column[at]))
         found[f"column_{i + 1}"] = pa.array(names, pa.string())
         found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
         found[f"expected_{i + 1}"] = pa.array(expected, pa.string())

@@ -1,6 +1,7 @@
-"""Detectors beside their peers on labelled tables, one-class, clean protocol; pictures: `anomaly_images`.
+"""Detectors beside their peers on labelled tables, one-class, clean protocol; pictures: `anomaly_images`,
+series: `anomaly_series`.
 
-    python -m benchmarks.anomaly --data DIR [--what tables|images] [--seeds 3]
+    python -m benchmarks.anomaly --data DIR [--what tables|images|series|made] [--seeds 3]
     python -m benchmarks.anomaly --what speed                          beside PyOD: `anomaly_speed`
 
 DIR has `adbench/*.npz` with `X` and `y`, 1 for anomalies. One configuration everywhere; no label of a test
@@ -28,7 +29,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.calibration import p_values, realised_range
 from anomaly.detector import Detector
-from benchmarks import anomaly_images, anomaly_speed
+from benchmarks import anomaly_images, anomaly_series, anomaly_speed
 from generative.data import Table
 from training.arrays import npz
 
@@ -88,7 +89,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of the data")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     parser.add_argument(
-        "--what", choices=("tables", "images", "speed"), default="tables", help="what is measured"
+        "--what",
+        choices=("tables", "images", "series", "made", "speed"),
+        default="tables",
+        help="what is measured",
     )
     told = parser.parse_args()
     data, seeds = told.data, told.seeds
@@ -96,10 +100,16 @@ def main() -> None:
     if told.what == "speed":
         anomaly_speed.run()
         return
+    if told.what == "made":
+        anomaly_series.run(None)
+        return
     if data is None:
         parser.error("--data is missing, expected the folder of the data")
     if told.what == "images":
         anomaly_images.run(data, seeds)
+        return
+    if told.what == "series":
+        anomaly_series.run(data)
         return
     files = sorted((data / "adbench").glob("*.npz"))
     if not files:

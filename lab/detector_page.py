@@ -43,6 +43,14 @@ def _promise(page: Page, detector: Detector) -> None:
     n, about = len(detector.calibration), detector.about
     if about.get("contaminated"):
         text = "Nothing is promised: the rows may have held anomalies (--contaminated)."
+    elif detector.windows:
+        text = (
+            f"At most a share alpha = {detector.alpha:.3g} of normal rows is flagged in the long run, if the"
+            " series goes on as in its last part. Each row is judged by the window of"
+            f" {detector.windows.length} rows that ends with it, which it shares with its neighbours: alarms"
+            " come in bursts, and the rate over a short stretch can be far from alpha. Nothing is promised"
+            " where the series drifts or its season changes."
+        )
     else:
         text = (
             f"At most a share alpha = {detector.alpha:.3g} of normal rows is flagged, in the mean over"

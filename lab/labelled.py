@@ -11,9 +11,10 @@ import tyro
 from anomaly.calibration import check_rate, needed
 from anomaly.cells import Place, words
 from anomaly.detector import Detector
+from anomaly.events import found_events, vus_pr
 from anomaly.measures import Alarms, alarms, ranking
-from anomaly.reader import blocks
 from anomaly.sample import labels
+from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
 from training.checkpoint import writing
@@ -59,25 +60,39 @@ def main(words_told: list[str]) -> None:
         raise InputError(f"the column {told.by!r} has {len(names)} values, expected at most {GROUPS} groups")
     code = {name: i for i, name in enumerate(names)}
     n, everyone = len(detector.calibration), np.zeros(len(score), int)
-    count = 1 + len(names)
-    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha, count)
+    count, block = 1 + len(names), detector.windows.length if detector.windows else 1
+    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha, count, block)
     if told.by is not None:
-        lines += alarms(flagged, anomaly, np.array([code[g] for g in group]), names, n, detector.alpha, count)
+        groups = np.array([code[g] for g in group])
+        lines += alarms(flagged, anomaly, groups, names, n, detector.alpha, count, block)
     found = {"source": told.data, "alpha": detector.alpha, "auroc": auroc, "average_precision": precision}
     with writing(told.run / "evaluation.json") as file:
         file.write(json.dumps(found | {"by": told.by, "alarms": [asdict(line) for line in lines]}).encode())
     print(f"{told.run} on {told.data}: {len(score)} rows, {int(anomaly.sum())} labelled as anomalies")
     print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
+    if detector.windows:
+        _print_events(flagged, score, anomaly, block)
     _print(lines, told.by)
+
+
+def _print_events(flagged: np.ndarray, score: np.ndarray, anomaly: np.ndarray, block: int) -> None:
+    events = found_events(flagged, anomaly)
+    late = f", {np.median(events.delays):g} rows after they began (median)" if events.delays else ""
+    print(
+        f"  VUS-PR {vus_pr(score, anomaly):.4f}; {len(events.delays)} of {events.events} events found{late}"
+    )
+    print(
+        f"  what the promise allows is for disjoint blocks of {block} rows, as rows of a series come together"
+    )
 
 
 def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Score, label and group of each row."""
-    names = tuple(dict.fromkeys((*detector.columns, told.label_column, *((told.by,) if told.by else ()))))
+    also = (told.label_column, told.by) if told.by else (told.label_column,)
     scores, truths = [], []
     groups: list[str] = []
-    for first, block in blocks(told.data, names):
-        scores.append(detector.decision_function(block, told.data, first))
+    for first, block, context in stream(detector, told.data, also=also):
+        scores.append(detector.decision_function(block, told.data, first, context))
         truths.append(labels(block[told.label_column], told.data, told.label_column, first))
         if told.by:
             cells = words(block[told.by], Place(told.data, told.by, first)).to_pylist()

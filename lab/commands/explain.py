@@ -7,7 +7,7 @@ import torch
 import tyro
 
 from anomaly.explain import reasons
-from anomaly.reader import blocks
+from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
 from training.errors import InputError
@@ -31,12 +31,15 @@ def main(words: list[str]) -> None:
         raise InputError(f"row is {told.row}, expected 0 or more")
     torch.set_num_threads(1)
     detector = load(told.detector)
-    found = next(blocks(told.data, detector.columns, told.row), None)
+    found = next(stream(detector, told.data, told.row), None)
     if found is None or told.row - found[0] >= len(found[1]):
         end = "before it" if found is None else f"with row {found[0] + len(found[1]) - 1}"
         raise InputError(f"{told.data} ends {end}, expected a row {told.row}")
-    first, block = found
-    x, novel = detector.features(block.slice(told.row - first, 1), told.data, told.row)
+    first, block, context = found
+    at = told.row - first
+    if at < detector.unjudged(context):
+        raise InputError(f"row {told.row} has no window, expected a row from {detector.unjudged()} on")
+    x, novel = (part[at : at + 1] for part in detector.features(block, told.data, first, context))
     score = detector.score_features(x, novel.sum(1))
     p = float(detector.p_of(score)[0])
     why = reasons(detector, x[0], novel[0])

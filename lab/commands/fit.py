@@ -7,9 +7,10 @@ from typing import Annotated
 import torch
 import tyro
 
+from anomaly import series
 from anomaly.calibration import needed
 from anomaly.detector import Detector
-from anomaly.models import members_of
+from anomaly.models import members_of, members_of_windows
 from anomaly.sample import of_file
 from generative import data
 from lab.arguments import parse
@@ -25,7 +26,8 @@ class Fit:
     detector: str | None = (
         None  # auto (default): for rows nearest, memory, trees, ratio, dependency and forest
     )
-    # joined, for pictures edges; or a name of these, pixels, pca, or a generative model such as vae
+    # joined, for pictures edges, for windows nearest and forecasts of seven kinds; or a name of
+    # these, pixels, pca, or a generative model such as vae
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less
@@ -36,13 +38,18 @@ class Fit:
     fast: bool = (
         False  # one net learns to score as the detector does, many times as fast; a little less sharp
     )
+    window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
+    time: str | None = None  # of a series, the column that says when; default: the first column of dates
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab fit DATA ...`."""
     told: Fit = parse(Fit, words, "lab fit", "Learns normal rows, and calibrates on rows apart.")
-    members_of(told.detector or "auto")
+    if told.window is None:
+        members_of(told.detector or "auto")
+    else:
+        members_of_windows(told.detector or "auto")
     if told.seed is not None and told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     if told.from_run is not None:
@@ -52,18 +59,31 @@ def main(words: list[str]) -> None:
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
                 " --columns, --categorical, --label-column, --fast or --contaminated"
             )
+        if told.window is not None or told.time is not None:
+            raise InputError("--from takes rows as its run did, expected no --window and no --time")
+    if told.time is not None and told.window is None:
+        raise InputError(f"time is {told.time!r} without a window, expected --window W beside it")
+    if told.window is not None and told.contaminated:
+        raise InputError("--contaminated trims rows, which windows share, expected it without --window")
+    if told.window is not None and told.fast:
+        raise InputError("--fast needs rows that stand alone, expected it without --window")
     torch.set_num_threads(1)
     path = told.dir or new_path("detector-" + Path(told.data).stem)
     if told.from_run is None:
         listed = _listed(told.columns), told.label_column, _listed(told.categorical)
-        sample = of_file(told.data, told.seed or 0, *listed)
+        if told.window is None:
+            sample = of_file(told.data, told.seed or 0, *listed)
+        else:
+            rows = series.of_file(told.data, told.window, told.time, *listed)
     else:
         table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "detector", config)
     try:
-        if told.from_run is None:
-            kind = told.detector or "auto"
+        kind = told.detector or "auto"
+        if told.window is not None:
+            detector = series.fit(rows, kind, told.seed or 0, told.alpha)
+        elif told.from_run is None:
             detector = Detector.fit(
                 sample, kind, told.seed or 0, told.alpha, None, told.contaminated, told.fast
             )
@@ -83,7 +103,11 @@ def _listed(names: str | None) -> tuple[str, ...]:
 
 def _fitted(detector: Detector) -> str:
     kinds = [column.kind for column in detector.schema.columns]
-    count = {kind: kinds.count(kind) for kind in ("numeric", "category", "date", "left out") if kind in kinds}
+    count = {
+        kind: kinds.count(kind)
+        for kind in ("numeric", "category", "date", "time", "left out")
+        if kind in kinds
+    }
     columns = ", ".join(f"{number} {kind}" for kind, number in count.items())
     left = detector.about.get("rows labelled as anomalies", 0)
     without = f"; {left} rows labelled as anomalies left out" if left else ""
@@ -101,6 +125,12 @@ def _promise(detector: Detector) -> list[str]:
     above = f"  rows that score above {detector.threshold:.4g} are anomalies"
     if detector.about.get("contaminated"):
         return [*lines, f"{above}; nothing is promised, as the rows may hold anomalies"]
+    if detector.windows:
+        return [
+            *lines,
+            f"{above}: at most {alpha:.3g} of normal rows in the long run, if the series",
+            "  goes on as in its last part; alarms come in bursts, and nothing is promised where it drifts",
+        ]
     return [
         *lines,
         f"{above}: at most {alpha:.3g} of normal rows, in the mean over calibration sets,"

@@ -11,8 +11,8 @@ import tyro
 from anomaly.calibration import check_rate, needed
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, reasons
-from anomaly.reader import blocks
 from anomaly.scoring import Scored, Wish, score_file
+from anomaly.windows import stream
 from lab.arguments import parse
 from training.checkpoint import writing
 from training.errors import InputError
@@ -101,12 +101,15 @@ def _remember(told: Score, detector: Detector, found: Scored) -> None:
     """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
     rows = sorted(row for row, _, _ in found.top)
     why, features = {}, {}
-    for first, block in blocks(told.data, detector.columns, rows[0], rows[-1] + 1):
-        for row in rows:
-            if first <= row < first + len(block):
-                x, novel = detector.features(block.slice(row - first, 1), told.data, row)
-                features[row] = x[0].tolist()
-                why[row] = [asdict(reason) for reason in reasons(detector, x[0], novel[0], QUICK)[:REASONS]]
+    for first, block, context in stream(detector, told.data, rows[0], rows[-1] + 1):
+        here = [row for row in rows if first <= row < first + len(block)]
+        if not here:
+            continue
+        x, novel = detector.features(block, told.data, first, context)
+        for row in here:
+            most = reasons(detector, x[row - first], novel[row - first], QUICK)[:REASONS]
+            why[row] = [asdict(reason) for reason in most]
+            features[row] = x[row - first].tolist()
     top = [
         {"row": row, "score": score, "p_value": p, "reasons": why[row], "features": features[row]}
         for row, score, p in found.top

@@ -172,6 +172,39 @@ def test_a_detector_meets_labels_explains_and_has_a_page(place: Path) -> None:
         assert words in page
 
 
+def test_a_detector_of_a_series_from_the_file_to_the_page(place: Path) -> None:
+    def series(rows: int, spike: int | None) -> str:
+        lines = ["when,a,y"]
+        for i in range(rows):
+            wrong = i == spike
+            lines.append(
+                f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{(i * 7 % 24) + 90 * wrong},{int(wrong)}"
+            )
+        return "\n".join(lines)
+
+    (place / "train.csv").write_text(series(600, None))
+    (place / "watched.csv").write_text(series(200, 120))
+    done = lab("fit", "train.csv", "--window", "8", "--label-column", "y", "--dir", "windows", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "2 columns (1 numeric, 1 time)" in done.stdout
+    assert "in the long run" in done.stdout
+    done = lab("score", "windows", "watched.csv", "--out", "watched-scores.csv", cwd=place)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((place / "watched-scores.csv").read_text().splitlines()))
+    assert [float(row["score"]) for row in rows[:7]] == [0.0] * 7
+    assert rows[120]["anomaly"] == "1"
+    assert len(rows) == 200
+    done = lab("evaluate", "windows", "watched.csv", "--label-column", "y", cwd=place)
+    assert "1 of 1 events found, 0 rows after they began" in done.stdout
+    done = lab("explain", "windows", "watched.csv", "--row", "120", cwd=place)
+    assert done.stdout.splitlines()[2].split()[0] == "a"
+    done = lab("explain", "windows", "watched.csv", "--row", "6", cwd=place)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected a row from 7 on" in done.stderr
+    assert lab("report", "windows", cwd=place).returncode == 0
+    assert "alarms come in bursts" in (place / "windows" / "report.html").read_text()
+
+
 def test_runs_are_listed_with_their_scores(place: Path) -> None:
     done = lab("list", ".", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -256,6 +289,14 @@ BAD_CALLS = {
     "evaluate model.zip --env CartPole-v1": "expected --trust if you trust it",
     "evaluate model.zip --env CartPole-v1 --trust": "is no zip file",
     "evaluate nowhere.zip --env CartPole-v1 --trust": "nowhere.zip does not exist",
+    "fit normal.csv --window 1 --dir new": "window is 1, expected 2 rows or more",
+    "fit normal.csv --window 90 --dir new": "has 200 rows, expected at least",
+    "fit normal.csv --time a --dir new": "expected --window W beside it",
+    "fit normal.csv --window 5 --time z --dir new": "lacks the column 'z'",
+    "fit normal.csv --window 5 --time a --dir new": "expected a time after that of the row before",
+    "fit normal.csv --window 5 --contaminated --dir new": "expected it without --window",
+    "fit normal.csv --window 5 --detector edges --dir new": "detector is 'edges', expected one of",
+    "fit normal.csv --from model --window 5 --dir new": "expected no --window and no --time",
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
     "fit gaps.csv --from model --dir new": "row 0 is missing (NaN)",
@@ -296,6 +337,7 @@ BAD_CALLS = {
     "fit normal.csv --label-column a --dir new": "expected a label: 0 (normal) or 1 (anomaly)",
     "fit normal.csv --columns a,z --dir new": "lacks the column 'z'",
     "fit normal.csv --detector vae --fast --dir new": "a fast one expects auto or one of nearest",
+    "fit normal.csv --window 8 --fast --dir new": "expected it without --window",
     "fit normal.csv --from model --fast --dir new": "expected no --detector, --seed, --columns",
     "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
     "fit one.csv --dir new": "has 1 rows to learn from, expected at least 3",

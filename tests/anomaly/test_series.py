@@ -1,0 +1,234 @@
+"""Series: windows never look ahead, files are scored alike however they are cut, parts are disjoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv, parquet
+
+from anomaly import reader, scoring, series
+from anomaly.detector import Detector
+from anomaly.explain import reasons
+from anomaly.forecast import FLOOR, Forecast
+from anomaly.online import QUIET, online_scores, onsets
+from anomaly.scoring import Wish, score_file
+from anomaly.windows import Windows, stream
+from training.errors import InputError
+
+ROWS, WINDOW = 600, 20  # a window is wider than a block
+
+
+def rows(n: int, seed: int) -> pa.Table:
+    """A season and noise, with a gap now and then."""
+    rng = np.random.default_rng(seed)
+    b = rng.normal(size=n)
+    b[::50] = np.nan
+    when = np.datetime64("2024-01-01") + np.arange(n) * np.timedelta64(300, "s")
+    season = np.sin(np.arange(n) / 9) + 0.1 * rng.normal(size=n)
+    return pa.table({"when": when, "a": season, "b": b})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of windows, and a series with a spike at row 300."""
+    here = tmp_path_factory.mktemp("series")
+    series.fit(series.of_table(rows(1_500, 0), WINDOW), alpha=0.05).save(here / "model")
+    table = rows(ROWS, 1)
+    a = table["a"].to_numpy().copy()
+    a[300] += 5
+    table = table.set_column(1, "a", pa.array(a))
+    parquet.write_table(table, here / "t.parquet")
+    csv.write_csv(table, here / "t.csv")
+    return here
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (reader, scoring):
+        monkeypatch.setattr(module, "BLOCK", 16)
+    monkeypatch.setattr(scoring, "PART", 64)
+
+
+def scored(place: Path, out: Path, source: str = "t.parquet", **wish: object) -> pa.Table:
+    detector = Detector.load(place / "model")
+    score_file(detector, place / "model", str(place / source), out, Wish(**({"alpha": 0.05} | wish)))  # type: ignore[arg-type]
+    return parquet.read_table(out)
+
+
+def test_a_window_ends_with_its_row() -> None:
+    x = np.arange(10.0).reshape(5, 2)
+    np.testing.assert_array_equal(Windows(2).of(x, 5)[[0, 1, 4]], [[0, 1, 0, 1], [0, 1, 2, 3], [6, 7, 8, 9]])
+    np.testing.assert_array_equal(Windows(3).of(x, 1), [[4, 5, 6, 7, 8, 9]])
+
+
+def test_scores_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path) -> None:
+    whole = scored(place, tmp_path / "whole.parquet", explain=1)
+    assert whole["row"].to_pylist() == list(range(ROWS))
+    for start, stop in ((0, 100), (7, 13), (100, 333), (333, None), (250, 290)):
+        part = scored(place, tmp_path / f"{start}.parquet", explain=1, start=start, stop=stop)
+        assert part.equals(whole.slice(start, len(part)))
+    assert scored(place, tmp_path / "text.parquet", "t.csv", explain=1).equals(whole)
+
+
+def test_a_killed_scoring_goes_on_to_the_same_file(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = scored(place, tmp_path / "whole.parquet")
+    usual = scoring._score_block
+
+    def killed(*told: object) -> np.ndarray:
+        if told[2] == 256:  # the first row of the block
+            raise KeyboardInterrupt
+        return usual(*told)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "_score_block", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scored(place, tmp_path / "s.parquet")
+    parts = sorted(int(file.stem) for file in (tmp_path / ".s.parquet.parts").glob("[0-9]*.npy"))
+    assert parts == [0, 64, 128, 192]
+    again: list[object] = []
+
+    def counted(*told: object) -> np.ndarray:
+        again.append(told[2])
+        return usual(*told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "_score_block", counted)
+    assert scored(place, tmp_path / "s.parquet").equals(whole)
+    assert min(again) == 256  # type: ignore[type-var]
+
+
+def test_scores_never_look_ahead_and_the_first_rows_have_none(place: Path) -> None:
+    detector = Detector.load(place / "model")
+    table = parquet.read_table(place / "t.parquet")
+    score = detector.decision_function(table)
+    assert (score[: WINDOW - 1] == 0).all()
+    assert (detector.p_of(score[: WINDOW - 1]) == 1).all()
+    assert (score[WINDOW - 1 :] > 0).mean() > 0.9
+    later = table["a"].to_numpy().copy()
+    later[400:] = 99
+    changed = detector.decision_function(table.set_column(1, "a", pa.array(later)))
+    np.testing.assert_allclose(changed[:400], score[:400], rtol=1e-6)
+    assert changed[400] > score.max()
+    assert score.argmax() == 300
+    assert detector.predict(table)[300] == 1
+
+
+def test_the_column_that_was_wrong_explains_a_row(place: Path) -> None:
+    detector = Detector.load(place / "model")
+    first, block, context = next(stream(detector, str(place / "t.parquet"), 300))
+    assert len(context) == WINDOW - 1
+    assert first <= 300 < first + 16
+    x, novel = detector.features(block, "t", first, context)
+    why = reasons(detector, x[300 - first], novel[300 - first])
+    assert why[0].column == "a"
+    assert why[0].share > 0.7
+    table = parquet.read_table(place / "t.parquet")
+    assert float(why[0].value) == pytest.approx(table["a"][300].as_py(), rel=1e-4)
+
+
+def test_parts_are_disjoint_with_gaps_and_without_labelled_rows() -> None:
+    found = series.of_table(rows(1_000, 0), WINDOW)
+    found.strange[100:110] = True
+    assert found.windows.time == "when"
+    assert found.schema.names == ("a", "b")
+    learn, judge, calibrate = (found.part(*ends) for ends in ((0, 0.6), (0.6, 0.8), (0.8, 1)))
+    assert learn[0] == WINDOW - 1
+    assert learn[-1] == 599
+    assert judge[0] == 600 + WINDOW - 1
+    assert judge[-1] == 799
+    assert calibrate[0] == 800 + WINDOW - 1
+    assert calibrate[-1] == 999
+    assert set(range(WINDOW - 1, 600)) - set(learn) == set(range(100, 110 + WINDOW - 1))
+
+
+@pytest.mark.parametrize("kind", ["pca", "forest", "memory", "calm"])
+def test_other_models_look_at_windows_too(kind: str, tmp_path: Path) -> None:
+    detector = series.fit(series.of_table(rows(400, 0), 8), kind, alpha=0.1)
+    detector.save(tmp_path / "model")
+    table = rows(100, 1)
+    again = Detector.load(tmp_path / "model").decision_function(table)
+    np.testing.assert_array_equal(again, detector.decision_function(table))
+    assert 0 <= detector.predict(rows(1_000, 2)).mean() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.take(pa.array([0, 1, 3, 2, *range(4, 60)])), "row 3 is .* expected a time after that"),
+        (lambda t: t.take(pa.array([0, 1, 1, *range(2, 59)])), "row 2 is .* expected a time after that"),
+        (
+            lambda t: t.set_column(0, "when", pa.array([None, *t["when"].to_pylist()[1:]])),
+            "row 0 is 'missing'",
+        ),
+        (lambda t: t.set_column(0, "when", pa.array(["soon"] * 60)), "row 0 is 'soon', expected a date"),
+        (lambda t: t.drop_columns(["when"]), "lacks the column 'when'"),
+    ],
+)
+def test_times_that_do_not_grow_are_refused(place: Path, change, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Detector.load(place / "model").decision_function(change(rows(60, 3)), "t")
+
+
+def test_a_time_may_be_a_number_and_is_never_an_input() -> None:
+    table = rows(400, 0)
+    table = table.set_column(0, "step", pa.array(np.arange(400)))
+    found = series.of_table(table, 8, "step")
+    assert found.windows.time == "step"
+    assert found.schema.names == ("a", "b")
+
+
+def test_too_few_rows_and_windows_are_refused() -> None:
+    with pytest.raises(InputError, match="has 60 rows, expected at least 105 for windows of 20"):
+        series.fit(series.of_table(rows(60, 0), 20))
+    with pytest.raises(InputError, match="window is 1, expected 2"):
+        series.of_table(rows(60, 0), 1)
+
+
+def test_views_of_a_forecast_by_hand() -> None:
+    """x_t = ½ x_{t−2} foretold of windows of 4 rows: L = 2, S = 2."""
+
+    def model(view: str) -> Forecast:
+        weight = torch.tensor([[0.5], [0.0]], dtype=torch.float64)
+        one = torch.ones(1, dtype=torch.float64)
+        usual = torch.tensor([[1.0], [2.0], [0.1]], dtype=torch.float64)
+        return Forecast(view, weight, 0 * one, 2 * one, usual)  # type: ignore[arg-type]
+
+    x = torch.tensor([[2.0, 4.0, 3.0, 8.0]], dtype=torch.float64)  # e = (3 − 1) / 2, (8 − 2) / 2
+    for view, expected in (
+        ("forecast", np.log(3 + FLOOR)),
+        ("shift", np.log(3 + FLOOR)),
+        ("drift", np.log(2 + FLOOR)),
+        ("unrest", np.log(1 + FLOOR) - 0.1),
+        ("calm", 0.1 - np.log(1 + FLOOR)),
+        ("value", np.log((8 - 1) / 2 + FLOOR)),
+        ("level", np.log((8 - 1) / 2 + FLOOR)),
+    ):
+        assert float(model(view).score(x)) == pytest.approx(expected), view
+
+
+def test_a_fitted_forecast_foretells_a_season() -> None:
+    x = Windows(16).of(np.sin(np.arange(500) / 5)[:, None], 500)[15:]
+    fitted = Forecast.fit("forecast", torch.from_numpy(x), 16)
+    assert float(fitted.deviation[0]) < 0.02
+    moved = x.copy()
+    moved[:, -1] += 1
+    assert (fitted.score(torch.from_numpy(moved)) > fitted.score(torch.from_numpy(x)) + 2).all()
+
+
+def test_online_scores_look_at_the_past_only() -> None:
+    x = np.random.default_rng(0).normal(size=(700, 1))
+    score = online_scores(x, 200, 16)
+    other = x.copy()
+    other[650] += 20
+    changed = online_scores(other, 200, 16)
+    assert (score[:200] == 0).all()
+    np.testing.assert_allclose(changed[:650], score[:650], rtol=1e-9)
+    assert changed[650] > score.max() + 2
+
+
+def test_onsets_are_what_is_highest_for_a_while() -> None:
+    found = onsets(np.array([1.0, 3.0, 3.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(found, [1.0, 3.0, 3.0 - QUIET, 2.0 - QUIET, 4.0])
