@@ -4,9 +4,9 @@
     blame = log mean (π(o) − a)²             a was done where π would have done something else
 
 π is the policy that was watched when episodes were clean, from observations to actions, or to the values or
-logits of discrete ones, which are in deviations of clean steps; of logits the blame is −log
-softmax(π(o))_a. An older checkpoint or a wrong normaliser is blamed at its first other action, where
-nothing about the world is strange.
+logits of discrete ones, which are in deviations of clean steps; of those the blame is
+log (max π(o) − π(o)_a)²: none while the best action is done. An older checkpoint or a wrong normaliser is
+blamed at its first other action, where nothing about the world is strange.
 """
 
 from collections.abc import Callable
@@ -76,10 +76,8 @@ class PolicyCheck:
         scales = self._scales
         if not scales.actions:
             return _log_mean(scales.encode(found) - action)
-        chosen = action.argmax(axis=1)
-        high = found.max(axis=1)
-        total = high + np.log(np.exp(found - high[:, None]).sum(axis=1))
-        return total - found[np.arange(len(found)), chosen]
+        chosen = found[np.arange(len(found)), action.argmax(axis=1)]
+        return _log_mean(((found.max(axis=1) - chosen) / self.unit)[:, None])
 
 
 def _log_mean(off: np.ndarray) -> np.ndarray:

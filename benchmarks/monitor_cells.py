@@ -1,5 +1,7 @@
 """The cells of the monitor's benchmark: names are `family, magnitude`, the last of a family the severest."""
 
+from collections.abc import Iterable
+
 from envs.dynamics import DYNAMICS, Dynamics
 from envs.faults import Fault
 from envs.vector import make_one
@@ -7,6 +9,8 @@ from training.errors import InputError
 
 NOISY = "CartPole-v1 with noise"  # of 0.1 sd on every sensor, in clean episodes too
 NULL = "null"
+POLICY = ("older policy", "wrong normaliser", "attack, 0.05 sd", "attack, 0.1 sd")
+TRAINED = ("CartPole-v1", "LunarLander-v3")  # by the lab: POLICY is tried there
 SENSOR = {"CartPole-v1": 2, NOISY: 2, "Pendulum-v1": 2, "Acrobot-v1": 4, "LunarLander-v3": 2}
 
 
@@ -39,7 +43,12 @@ def cells_for(name: str, sensors: int) -> dict[str, Fault]:
     return found
 
 
-def severe(cell: str, cells: dict[str, Fault]) -> bool:
+def names_of(name: str, sensors: int) -> list[str]:
+    """All cells of an environment, those of its policy too."""
+    return [*cells_for(name, sensors), *(POLICY if name in TRAINED else ())]
+
+
+def severe(cell: str, cells: Iterable[str]) -> bool:
     """Whether a cell is the last of its family."""
     return [other for other in cells if family(other) == family(cell)][-1] == cell
 

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.monitor_cells import NULL, cells_for, family, severe
+from benchmarks.monitor_cells import NULL, POLICY, family, names_of, severe
 
 OURS, ORACLE = "monitor", "oracle"
 PASSES = 0.95  # AUROC of the oracle from which on a cell counts
@@ -23,7 +23,7 @@ def show(folder: Path, envs: Sequence[str]) -> None:
         if not (folder / env / "clean.json").exists():
             continue
         clean = json.loads((folder / env / "clean.json").read_text())
-        cells = cells_for(env, SENSORS.get(env, 4))
+        cells = names_of(env, SENSORS.get(env, 4))
         found = {
             cell: json.loads(file.read_text())
             for cell in cells
@@ -100,7 +100,7 @@ def _bars(found: dict[str, Any], is_severe: dict[str, bool]) -> list[str]:
     seen = {
         cell: result["detectors"][OURS]
         for cell, result in found.items()
-        if cell != NULL and result["detectors"].get(ORACLE, {"value": 1.0})["value"] >= PASSES
+        if cell not in (NULL, *POLICY) and result["detectors"].get(ORACLE, {"value": 1.0})["value"] >= PASSES
     }
     top = [row for cell, row in seen.items() if is_severe[cell]]
     small = [row["value"] for cell, row in seen.items() if cell.endswith("x1.01")]

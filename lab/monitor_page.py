@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 
 from anomaly.monitor_trial import findings
 from envs.recording import render
+from envs.switched import Switched
 from lab.figures import FAULTS, INK, NORMAL, QUIET, draw, picture
 from lab.monitor_story import NULL, Story
 from lab.page import Page
@@ -67,7 +69,6 @@ def _delays(story: Story) -> str:
 
 def _episode(page: Page, story: Story) -> None:
     """The episode of the fault that costs most, with the frames before, at and after its alarm."""
-    assert story.act is not None
     name = max(story.cells, key=lambda cell: story.cells[cell].played.lost)
     cell = story.cells[name]
     at = int(np.argmin(np.where(np.isfinite(cell.seen.delay), cell.seen.delay, np.inf)))
@@ -85,9 +86,13 @@ def _episode(page: Page, story: Story) -> None:
     )
     page.section("One episode", f"{name}: from step {cell.played.faults[at].onset} on.")
     moments = sorted({max(0, alarm - 20), alarm, min(len(score) - 1, alarm + 20)})
+    act = story.act
+    assert act is not None
+    if cell.other is not None:
+        act = Switched(act, cell.other, torch.tensor([cell.played.faults[at].onset]))
     try:
         frames = render(
-            story.act,
+            act,
             story.env,
             int(cell.played.episodes.seed[at]),
             cell.played.faults[at],

@@ -24,6 +24,7 @@ class Cell:
     score: np.ndarray  # (E, T)
     seen: Seen
     named: float  # share of alarms; NaN without any
+    other: Act | None = None  # the policy that took over at the onset, where one did
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from anomaly.monitor_state import Scales
 from anomaly.monitor_statistics import Channels
 from anomaly.monitor_trial import findings, judge, named_right, play
 from envs.recording import Act, Episodes, record
+from envs.switched import Switched
 from lab.arguments import parse
+from lab.monitor_policy import POLICY_TRIALS, Trial, checked, policy_trials
 from lab.monitor_story import Cell, Story, faults_for
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
@@ -47,6 +49,7 @@ class Monitor:
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
     updates: int = 6_000  # of the networks that foretell a step
+    policy_check: bool = False  # look at what the policy makes of it too: other weights, attacks; costs time
     max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
     minutes: float = 8.0  # that playing and scoring may take, about
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
@@ -71,6 +74,8 @@ class Monitor:
             raise InputError(f"minutes is {self.minutes}, expected more than 0")
         if (self.run is None) == (self.log is None):
             raise InputError("expected a run's folder or --log EPISODES, one of them")
+        if self.policy_check and self.run is None:
+            raise InputError("--policy-check with --log, expected a run's folder: a log has no policy")
 
 
 def main(words: list[str]) -> None:
@@ -82,6 +87,8 @@ def main(words: list[str]) -> None:
     if told.run is not None:
         read_config(told.run)
         agent = registry.load(told.run / "model")
+        if told.policy_check:
+            checked(agent)  # refuses before anything is played
         if agent.spaces.picture:
             raise InputError(f"{told.run} sees pictures, a monitor expects rows of numbers")
         path = told.dir or told.run / "monitor"
@@ -92,10 +99,7 @@ def main(words: list[str]) -> None:
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "monitor", settings)
     try:
-        if agent is None:
-            story = of_log(log, told, path)
-        else:
-            story = of_agent(agent.policy.act, agent.cfg.env, told, path)
+        story = of_log(log, told, path) if agent is None else of_agent(agent, told, path)
     except BaseException:
         folder.discard()
         raise
@@ -114,8 +118,9 @@ def main(words: list[str]) -> None:
     print(f"{write(story)}  ({time.perf_counter() - start:.0f} s)")
 
 
-def of_agent(act: Act, env: str, told: Monitor, path: Path) -> Story:
+def of_agent(agent: registry.Agent, told: Monitor, path: Path) -> Story:
     """Plays clean episodes, fits and calibrates on some, and tries faults on others."""
+    act, env = agent.policy.act, agent.cfg.env
     print(f"1. Clean episodes of {env} are played")
     most = told.max_steps or _affordable(act, env, told)
     parts = {
@@ -124,19 +129,24 @@ def of_agent(act: Act, env: str, told: Monitor, path: Path) -> Story:
     }
     twins = _clean(act, env, told.faulty, told.seed, "faulty", most)
     print("2. The monitor learns and is calibrated")
-    story = _fitted(parts, told, path, told.run, act)
+    story = _fitted(parts, told, path, agent)
     print("3. Faults are tried")
     scale = tuple(float(deviation) for deviation in parts["fit"].obs.std(axis=0))
     usual = int(np.median(parts["fit"].length))
-    for name, fault in faults_for(env, len(scale), parts["fit"].actions).items():
+    faults = faults_for(env, len(scale), parts["fit"].actions)
+    trials = {name: Trial(fault) for name, fault in faults.items()}
+    if told.policy_check:
+        trials |= policy_trials(agent, scale, told.seed)
+    for name, trial in trials.items():
         onset = numpy_generator(told.seed, f"onset {name}").integers(
             usual // 10, max(usual // 2, 2), told.faulty
         )
-        played = play(act, fault, onset, twins, scale, most)
+        acting = act if trial.other is None else Switched(act, trial.other, torch.from_numpy(onset))
+        played = play(acting, trial.fault, onset, twins, scale, most)
         score = story.monitor.score(played.episodes)
         seen = judge(score, story.monitor.threshold, played.since, story.clean, told.seed)
         found = findings(story.monitor, played, range(min(NAMED, told.faulty)))
-        story.cells[name] = Cell(played, score, seen, named_right(found, fault))
+        story.cells[name] = Cell(played, score, seen, named_right(found, trial.fault), trial.other)
     return story
 
 
@@ -149,7 +159,7 @@ def of_log(log: Episodes, told: Monitor, path: Path) -> Story:
     }
     counts = ", ".join(f"{len(part)} to {name}" for name, part in parts.items())
     print(f"{len(log)} episodes of {log.env}: {counts}; all of them are taken to be clean")
-    return _fitted(parts, told, path, None, None)
+    return _fitted(parts, told, path, None)
 
 
 def show(story: Story) -> None:
@@ -177,7 +187,7 @@ def _affordable(act: Act, env: str, told: Monitor) -> int | None:
     actuators = pilot.actions or pilot.action.shape[1]
     view = Scales.of(pilot).view
     channels = Channels(len(view), actuators, view.shape[1]).count
-    cells = len(faults_for(env, pilot.obs.shape[1], pilot.actions))
+    cells = len(faults_for(env, pilot.obs.shape[1], pilot.actions)) + POLICY_TRIALS * told.policy_check
     episodes = told.fit + told.calibrate + told.test + (1 + cells) * told.faulty
     scored = told.fit + PASSES * told.calibrate / 2 + told.test + cells * told.faulty
     cost_s = episodes * played_s + scored * (ROW_S + channels * CHANNEL_S)  # of a step of each
@@ -200,17 +210,17 @@ def _settings(told: Monitor) -> Config:
     return Config(seed=told.seed, steps=told.updates, place_steps=max(1, told.updates // 3))
 
 
-def _fitted(
-    parts: dict[str, Episodes], told: Monitor, path: Path, run: Path | None, act: Act | None
-) -> Story:
-    monitor = RolloutMonitor.fit(parts["fit"], _settings(told))
+def _fitted(parts: dict[str, Episodes], told: Monitor, path: Path, agent: registry.Agent | None) -> Story:
+    policy = checked(agent) if agent is not None and told.policy_check else None
+    monitor = RolloutMonitor.fit(parts["fit"], _settings(told), policy=policy)
     if told.run_length is None:
         monitor.calibrate(parts["calibrate"], told.alpha)
     else:
         monitor.calibrate_endless(parts["calibrate"], told.run_length)
     monitor.save(path / "model")
     env, clean = parts["fit"].env, monitor.score(parts["test"])
-    return Story(run, act, path, env, told.seed, monitor, clean, _cost(monitor, parts["test"]))
+    act = None if agent is None else agent.policy.act
+    return Story(told.run, act, path, env, told.seed, monitor, clean, _cost(monitor, parts["test"]))
 
 
 def _cost(monitor: RolloutMonitor, played: Episodes) -> tuple[float, float]:

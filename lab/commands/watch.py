@@ -18,6 +18,7 @@ from envs.faults import SENSING, Fault, FaultyEnv
 from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.arguments import parse
+from lab.monitor_policy import checked
 from training.errors import InputError
 from training.folder import read_config
 
@@ -70,7 +71,8 @@ def main(words: list[str]) -> None:
     folder = told.run / "monitor" / "model"
     if not folder.exists():
         raise InputError(f"{told.run} has no monitor, expected one: `lab monitor {told.run}` makes it")
-    monitor = RolloutMonitor.load(folder)
+    looks = read_config(folder.parent)["config"].get("policy_check", False)
+    monitor = RolloutMonitor.load(folder, checked(agent) if looks else None)
     env = agent.cfg.env
     inner = make_one(env, render_mode="rgb_array") if told.frames is not None else make_one(env)
     world = FaultyEnv(inner, _fault(told, monitor))

@@ -51,7 +51,9 @@ def test_swing_and_blame_of_hand_numbers() -> None:
     action = scales.encode(np.array([0]))
     swing, blame = check(there, here, here, action)[:, 0]
     assert swing == pytest.approx(math.log((0.5**2 + 1.0**2) / 2 + SAME), abs=1e-5)
-    assert blame == pytest.approx(math.log(math.e + math.e**3) - 1, abs=1e-5)
+    assert blame == pytest.approx(math.log(1.0**2 + SAME), abs=1e-5)  # (3 - 1) / 2 less than the best
+    best = check(here, here, here, scales.encode(np.array([1])))[:, 0]
+    assert best == pytest.approx((math.log(SAME),) * 2)
 
 
 def test_chosen_and_continuous_actions_are_blamed_by_their_distance() -> None:

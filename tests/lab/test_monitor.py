@@ -2,10 +2,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from agents.registry import ENGINES, MODULES, POLICIES, Agent
+from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.cli import main
+from lab.monitor_policy import POLICY_TRIALS, checked, outputs
 from lab.monitor_story import NULL, faults_for
 
 SMALL = "--fit 8 --calibrate 19 --test 6 --faulty 3 --updates 100"
@@ -89,6 +94,64 @@ def test_watching_tells_of_the_alarm_and_the_sensor(
     assert raised.split()[:2] == ["3", "x"]
     assert "raised an alarm" in lines[-1]
     assert (place / "frames/step-00003.png").stat().st_size > 500
+
+
+def test_the_policy_check_adds_its_cells_and_the_watch_hands_it_the_policy(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("lab.monitor_policy.NOISE", 2.0)  # an agent that barely learned is as good as any
+    run("train ppo --env CartPole-v1 --steps 2000 --dir checked", monkeypatch)
+    run(f"monitor checked --policy-check {SMALL}", monkeypatch)
+    rows = [json.loads(row) for row in Path("checked/monitor/metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 9 + POLICY_TRIALS
+    assert rows[9]["eval/auroc"] > 0.8  # other weights: nothing about the world is strange
+    page = Path("checked/monitor/report.html").read_text()
+    assert "policy&#x27;s normaliser wrong" in page
+    assert "attack on the policy, 0.1 sd" in page
+    capsys.readouterr()
+    run("watch checked --fault bias --size 50 --onset 3 --steps 10", monkeypatch)
+    assert "raised an alarm" in capsys.readouterr().out
+
+
+def test_what_the_policy_check_cannot_look_at_is_refused_before_anything_is_played(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(place)
+    run("train ppo_lstm --env CartPole-v1 --steps 1000 --dir remembers", monkeypatch)
+    for words, said in (
+        ("remembers", "the policy of ppo_lstm remembers"),
+        ("--log agent/rollouts/greedy-0.npz", "a log has no policy"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run(f"monitor {words} --policy-check --dir refused", monkeypatch)
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err
+        assert not Path("refused").exists()
+
+
+@pytest.mark.parametrize("kind", ["dqn", "qr_dqn", "rainbow", "sac", "ppo", "sb3"])
+def test_the_best_of_the_outputs_is_what_each_policy_does(kind: str) -> None:
+    continuous = kind in ("sac", "ppo")
+    env = make_one("Pendulum-v1" if continuous else "CartPole-v1")
+    spaces = Spaces.of(env.observation_space, env.action_space, env.spec.id)
+    sizes = {"algo": "PPO", "hidden": (8,), "activation": "tanh"} if kind == "sb3" else {}
+    cfg = (MODULES | ENGINES)[kind].Config(env=env.spec.id, **sizes)
+    torch.manual_seed(0)
+    agent = Agent(kind, cfg, POLICIES[kind](cfg, spaces), spaces, 0)
+    obs = torch.randn(20, spaces.obs, requires_grad=True)
+    found = outputs(agent)(obs)
+    found.sum().backward()
+    assert obs.grad is not None
+    assert obs.grad.abs().sum() > 0
+    done, seen = agent.policy.act(obs), checked(agent)(obs.detach().numpy())
+    if continuous:
+        limited = found.tanh() if kind == "sac" else found
+        torch.testing.assert_close(limited, done)
+        np.testing.assert_allclose(seen, spaces.to_env(done.numpy()))
+    else:
+        assert (found.argmax(-1) == done).all()
+        np.testing.assert_array_equal(seen.argmax(-1), done)
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCarContinuous-v0"])
