@@ -55,6 +55,7 @@ class Config:
     clip: float = 0.2  # ε, how far the policy's ratio may move
     value_coef: float = 0.5  # c_V, weight of the value loss
     entropy_coef: float = 0.0  # c_H, weight of the entropy bonus
+    deviation: float = 1.0  # of continuous actions at the start, whose range is ±1
     max_norm: float = 0.5  # gradients are clipped to this norm
     reward_scale: float = 1.0  # rewards are multiplied by this before learning
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
@@ -67,7 +68,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_positive(self, "num_envs", "rollout", "epochs", "minibatch", "lr", "clip", "max_norm")
-        check_positive(self, "reward_scale", "hidden")
+        check_positive(self, "deviation", "reward_scale", "hidden")
         check_not_negative(self, "value_coef", "entropy_coef", "kl_stop")
         check_share(self, "gamma", "lam")
 
@@ -99,7 +100,7 @@ class Learner:
         self.device = pick(cfg.run.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
-            self.model = ActorCritic(cfg, spaces).to(self.device)
+            self.model = ActorCritic(cfg, spaces, cfg.deviation).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
         self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)

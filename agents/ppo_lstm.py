@@ -18,13 +18,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.parts.clipped import clipped
 from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
+from agents.parts.memory import Memory, Player
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -68,17 +69,6 @@ class Config:
             raise InputError(f"minibatches is {self.minibatches}, expected at most num_envs: {self.num_envs}")
 
 
-class Memory(NamedTuple):
-    """What an LSTM remembers: h and c, each (*N, H)."""
-
-    h: Tensor
-    c: Tensor
-
-    def emptied(self, where: Bool[Tensor, " N"]) -> "Memory":
-        """Zero where an episode begins."""
-        return Memory(*(torch.where(where[:, None], 0.0, field) for field in self))
-
-
 def ppo_lstm_loss(
     log_prob: Float[Tensor, " B"],
     old_log_prob: Float[Tensor, " B"],
@@ -101,31 +91,6 @@ def ppo_lstm_loss(
         "loss/value": value_loss.detach(),
         "policy/entropy": entropy_mean.detach(),
     }
-
-
-class Player:
-    """A policy that plays N episodes from their beginnings; it remembers what it has seen of each."""
-
-    def __init__(self, model: "RecurrentActorCritic") -> None:
-        self.model = model
-        self.begin()
-
-    def begin(self) -> None:
-        """Forgets: the next observations are the first of their episodes."""
-        self.memory: Memory | None = None
-
-    @torch.inference_mode()
-    def __call__(
-        self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
-    ) -> Int[Tensor, " N"] | Int[Tensor, "N K"] | Float[Tensor, "N A"]:
-        """The likeliest actions, or drawn ones."""
-        memory = self.model.blank(len(obs)) if self.memory is None else self.memory
-        none = torch.zeros(1, len(obs), dtype=torch.bool, device=obs.device)
-        outputs, _, self.memory = self.model(obs[None], none, memory)
-        head = self.model.head
-        if generator is None:
-            return head.best(outputs[0])
-        return head.sample(outputs[0], head.noise(len(obs), generator=generator))
 
 
 class RecurrentActorCritic(nn.Module):
@@ -160,6 +125,16 @@ class RecurrentActorCritic(nn.Module):
     def act(self) -> Player:
         """A new player: what one remembers, no other knows."""
         return Player(self)
+
+    def decide(
+        self, obs: Float[Tensor, "N O"], memory: Memory, generator: torch.Generator | None
+    ) -> tuple[Tensor, Memory]:
+        """The likeliest actions, or drawn ones, and the memories afterwards."""
+        none = torch.zeros(1, len(obs), dtype=torch.bool, device=obs.device)
+        (outputs,), _, memory = self(obs[None], none, memory)
+        if generator is None:
+            return self.head.best(outputs), memory
+        return self.head.sample(outputs, self.head.noise(len(obs), generator=generator)), memory
 
     def blank(self, count: int) -> Memory:
         """What is remembered before an episode: (count, H)."""

@@ -9,6 +9,7 @@ import torch
 
 from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, rainbow, reinforce, sac, sb3
 from agents.parts.actor_critic import ActorCritic
+from agents.parts.sb3_policy import Policy
 from envs import Spaces
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
@@ -35,7 +36,7 @@ POLICIES: dict[str, Any] = {
     "rainbow": rainbow.RainbowNetwork,
     "reinforce": ActorCritic,
     "sac": sac.Actor,
-    "sb3": sb3.Policy,
+    "sb3": Policy,
 }
 PICTURES = ("a2c", "dqn", "ppo", "qr_dqn", "reinforce")  # what learns from what a camera shows
 ENGINES: dict[str, ModuleType] = {"sb3": sb3}  # they learn, but their runs cannot be resumed

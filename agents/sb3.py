@@ -10,14 +10,12 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
-from agents.parts.heads import SquashedGaussian, head
+from agents.parts.sb3_policy import Algo, Policy, acting
 from agents.parts.turns import turns
 from envs import Spaces
 from envs.vector import make_one, split
@@ -25,11 +23,9 @@ from training.config import check_not_negative, check_positive
 from training.device import pick
 from training.errors import InputError
 from training.metrics import Metrics
-from training.networks import Activation, mlp
+from training.networks import Activation
 from training.run import RunConfig
 from training.seeds import stream
-
-Algo = Literal["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"]
 
 ACTIVATIONS: dict[type, Activation] = {
     nn.ReLU: "relu",
@@ -67,6 +63,8 @@ class Config:
     activation: Activation | None = None  # of the hidden layers; default: the algorithm's own
     noise: float = 0.0  # deviation of normal noise added to actions (off-policy algorithms)
     options: str = "{}"  # more arguments of the algorithm, as JSON: '{"learning_rate": 1e-3}'
+    features: int = 0  # what convolutions see in a picture, of an agent that was read from a file
+    memory: int = 0  # numbers in h and in c of its LSTM, if any
     source: str = ""  # the file this agent was read from, when it was not trained here
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -87,79 +85,6 @@ class Config:
             raise InputError(f"options is {self.options}, expected a JSON object")
 
 
-class Policy(nn.Module):
-    """The network that acts: (N, O) -> actions (N,), or (N, A) in [-1, 1]."""
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__()
-        if cfg.hidden is None or cfg.activation is None:
-            raise InputError("hidden and activation are not said, expected those of the network")
-        if spaces.picture:
-            raise InputError(f"{cfg.env} shows pictures, sb3 sees rows of numbers: try lab train ppo")
-        if spaces.start:
-            raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
-        self.algo, self.discrete = cfg.algo, not spaces.low
-        outputs = spaces.actions * (2 if cfg.algo == "SAC" else 1)  # means and logarithms of deviations
-        self.net = mlp(spaces.obs, cfg.hidden, outputs, cfg.activation)
-        if cfg.algo in ("PPO", "A2C", "SAC"):
-            self.head = SquashedGaussian(spaces.actions) if cfg.algo == "SAC" else head(spaces)
-        self.register_buffer("low", torch.tensor(spaces.low), persistent=False)
-        self.register_buffer("high", torch.tensor(spaces.high), persistent=False)
-
-    @torch.inference_mode()
-    def act(
-        self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
-    ) -> Int[Tensor, " N"] | Float[Tensor, "N A"]:
-        """The action that `predict(deterministic=True)` gives, or one drawn with `generator`.
-
-        Raises:
-            InputError: for a generator where the policy has nothing to draw from.
-        """
-        outputs = self.net(obs)
-        if self.algo in ("PPO", "A2C", "SAC"):
-            if generator is None:
-                action = self.head.best(outputs)
-            else:
-                action = self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
-            return action if self.algo == "SAC" else self._ours(action)
-        if generator is not None:
-            raise InputError(f"{self.algo}'s policy is deterministic, expected a greedy evaluation")
-        return outputs.argmax(-1) if self.discrete else outputs.tanh()
-
-    def _ours(self, action: Tensor) -> Tensor:
-        """Actions in the units of the environment, which PPO and A2C give, as `Spaces` wants them."""
-        if self.discrete:
-            return action
-        action = action.clamp(self.low, self.high)
-        bounded = self.low.isfinite() & self.high.isfinite()
-        return torch.where(bounded, (action - self.low) / (self.high - self.low) * 2 - 1, action)
-
-
-def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-    """From the state of a policy of Stable-Baselines3: the weights of a `Policy`, and its hidden sizes."""
-    body, last = {
-        "PPO": ("mlp_extractor.policy_net.", ("action_net",)),
-        "A2C": ("mlp_extractor.policy_net.", ("action_net",)),
-        "DQN": ("q_net.q_net.", ()),
-        "SAC": ("actor.latent_pi.", ("actor.mu", "actor.log_std")),
-        "TD3": ("actor.mu.", ()),
-        "DDPG": ("actor.mu.", ()),
-    }[algo]
-    layers = sorted({int(name[len(body) :].split(".")[0]) for name in state if name.startswith(body)})
-    parts = [[f"{body}{layer}"] for layer in layers] + ([list(last)] if last else [])
-    weights = {
-        f"net.{2 * i}.{what}": torch.cat([state[f"{part}.{what}"] for part in layer]).contiguous()
-        for i, layer in enumerate(parts)
-        for what in ("weight", "bias")
-    }
-    if "log_std" in state:
-        weights["head.log_std"] = state["log_std"]
-    return weights, tuple(len(state[f"{part[0]}.bias"]) for part in parts[:-1])
-
-
 class Learner:
     """An algorithm of Stable-Baselines3 with its environments; `model` is what it has learned so far."""
 
@@ -177,6 +102,10 @@ class Learner:
         one = make_one(cfg.env)
         self.spaces = Spaces.of(one.observation_space, one.action_space, cfg.env)
         one.close()
+        if cfg.features or cfg.memory:
+            raise InputError(
+                "features and memory are told, expected none: they are of agents read from files"
+            )
         if self.spaces.masked:
             raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")
         if self.spaces.picture:
@@ -204,9 +133,9 @@ class Learner:
         except (AssertionError, TypeError, ValueError) as error:
             raise InputError(f"{cfg.algo} refuses: {' '.join(str(error).split())}") from None
         self.engine.set_logger(Logger(folder=None, output_formats=[]))
-        _, hidden = acting(cfg.algo, self.engine.policy.state_dict())
+        _, sizes = acting(cfg.algo, self.engine.policy.state_dict())
         activation = ACTIVATIONS[self.engine.policy.activation_fn]
-        self.cfg = replace(cfg, hidden=hidden, activation=activation)
+        self.cfg = replace(cfg, hidden=sizes.hidden, activation=activation)
         self._model = Policy(self.cfg, self.spaces).to(self.device)
 
     @property

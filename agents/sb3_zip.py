@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from agents import registry, sb3
+from agents.parts.sb3_policy import Algo, Policy, acting
 from envs import Spaces
 from envs.vector import make_one
 from training.checkpoint import load_model, save_model
@@ -24,14 +25,28 @@ from training.errors import InputError
 
 TIMEOUT_S = 120
 NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space")  # of what is code
-QR_DQN = "sb3_contrib.qrdqn.policies.QRDQNPolicy"
-ALGOS: dict[str, sb3.Algo] = {  # A2C and TRPO share the class of PPO, DDPG that of TD3; QR-DQN acts like DQN
+QR_DQN = "sb3_contrib.qrdqn.policies."
+MASKABLE = "sb3_contrib.common.maskable.policies."
+ALGOS: dict[str, Algo] = {  # A2C and TRPO share the class of PPO, DDPG that of TD3; QR-DQN acts like DQN
     "stable_baselines3.common.policies.ActorCriticPolicy": "PPO",
+    "stable_baselines3.common.policies.ActorCriticCnnPolicy": "PPO",
     "stable_baselines3.dqn.policies.DQNPolicy": "DQN",
+    "stable_baselines3.dqn.policies.CnnPolicy": "DQN",
     "stable_baselines3.sac.policies.SACPolicy": "SAC",
+    "stable_baselines3.sac.policies.CnnPolicy": "SAC",
     "stable_baselines3.td3.policies.TD3Policy": "TD3",
-    QR_DQN: "DQN",
+    "stable_baselines3.td3.policies.CnnPolicy": "TD3",
+    "sb3_contrib.common.recurrent.policies.RecurrentActorCriticPolicy": "PPO",
+    "sb3_contrib.common.recurrent.policies.RecurrentActorCriticCnnPolicy": "PPO",
+    f"{MASKABLE}MaskableActorCriticPolicy": "PPO",
+    f"{MASKABLE}MaskableActorCriticCnnPolicy": "PPO",
+    f"{QR_DQN}QRDQNPolicy": "DQN",
+    f"{QR_DQN}CnnPolicy": "DQN",
 }
+FEATURES = (
+    "stable_baselines3.common.torch_layers.FlattenExtractor",
+    "stable_baselines3.common.torch_layers.NatureCNN",
+)
 
 
 def read(file: Path, env: str) -> registry.Agent:
@@ -46,11 +61,14 @@ def read(file: Path, env: str) -> registry.Agent:
     one.close()
     with tempfile.TemporaryDirectory() as place:
         weights, found = _unpacked(file, Path(place))
-    if found["spaces"] != json.loads(json.dumps(asdict(spaces))):
-        theirs = from_dict(Spaces, found["spaces"], str(file))
-        raise InputError(f"{file} was trained on {theirs}, expected the spaces of {env}: {spaces}")
+    theirs = from_dict(Spaces, found["spaces"], str(file))
+    seen = spaces
+    if found["takes_masks"] and spaces.masked:  # theirs come beside the observation, not in it
+        seen = replace(spaces, obs=spaces.obs - spaces.actions, masked=False)
+    if theirs != seen:
+        raise InputError(f"{file} was trained on {theirs}, expected the spaces of {env}: {seen}")
     cfg = from_dict(sb3.Config, {**found["config"], "env": env, "source": file.name}, str(file))
-    policy = sb3.Policy(cfg, spaces)
+    policy = Policy(cfg, spaces)
     policy.load_state_dict(weights)
     return registry.Agent("sb3", cfg, policy, spaces, found["step"])
 
@@ -88,28 +106,36 @@ def main(file: Path, folder: Path) -> None:
         )
     algo = _algo(data)
     state: Any = parameters["policy"]
-    if _name(data["policy_class"]) == QR_DQN:
+    name = _name(data["policy_class"])
+    if name.startswith(QR_DQN):
         state = _values(state, int(data["action_space"].n))
-    weights, hidden = sb3.acting(algo, state)
+    weights, sizes = acting(algo, state)
+    activation = _activation(algo, data["policy_kwargs"])
     description = {
-        "config": {"algo": algo, "hidden": hidden, "activation": _activation(algo, data["policy_kwargs"])},
+        "config": {"algo": algo, "activation": activation, **sizes._asdict()},
+        "takes_masks": name.startswith(MASKABLE),
         "spaces": asdict(Spaces.of(data["observation_space"], data["action_space"], "the file")),
         "step": int(data.get("num_timesteps", 0)),
     }
     save_model(folder, weights, description)
 
 
-def _algo(data: dict[str, Any]) -> sb3.Algo:
+def _algo(data: dict[str, Any]) -> Algo:
     """Which algorithm it was; raises InputError where a class of the policy is not one we can rebuild."""
     policy, options = data["policy_class"], data["policy_kwargs"]
     name = _name(policy)
     if name not in ALGOS:
         raise InputError(
-            f"its policy is {name}, expected MlpPolicy of PPO, A2C, DQN, SAC, TD3, DDPG, TRPO or QR-DQN"
+            f"its policy is {name}, expected MlpPolicy or CnnPolicy of PPO, A2C, DQN, SAC, TD3, DDPG, TRPO, "
+            "QR-DQN or MaskablePPO, or those with Lstm of RecurrentPPO"
         )
     extractor = options.get("features_extractor_class")
-    if extractor is not None and extractor.__name__ != "FlattenExtractor":
-        raise InputError(f"its features come from {extractor.__qualname__}, expected none but Flatten")
+    if extractor is not None and _name(extractor) not in FEATURES:
+        raise InputError(f"its features come from {extractor.__qualname__}, expected Flatten or NatureCNN")
+    if not options.get("normalize_images", True):
+        raise InputError("it was trained without normalize_images, expected pixels divided by 255")
+    if options.get("n_lstm_layers", 1) != 1 or options.get("lstm_kwargs"):
+        raise InputError("its LSTM has several layers or options of its own, expected one plain layer")
     if data.get("use_sde"):
         raise InputError("it was trained with use_sde, expected plain Gaussian noise")
     algo = ALGOS[name]
@@ -127,17 +153,17 @@ def _name(policy: type) -> str:
 def _values(state: dict[str, Tensor], actions: int) -> dict[str, Tensor]:
     """A Q network that gives the means of a network of quantiles: the last layer's, over quantiles."""
     net = {
-        name.replace("quantile_net.quantile_net", "q_net.q_net", 1): value
+        name.replace("quantile_net", "q_net"): value
         for name, value in state.items()
         if name.startswith("quantile_net.")
     }
-    last = max(int(name.split(".")[2]) for name in net)
+    last = max(int(name.split(".")[2]) for name in net if name.startswith("q_net.q_net."))
     for name in (f"q_net.q_net.{last}.weight", f"q_net.q_net.{last}.bias"):
         net[name] = net[name].unflatten(0, (-1, actions)).mean(0)
     return net
 
 
-def _activation(algo: sb3.Algo, options: dict[str, Any]) -> str:
+def _activation(algo: Algo, options: dict[str, Any]) -> str:
     layer = options.get("activation_fn")
     if layer is None:
         return "tanh" if algo in ("PPO", "A2C") else "relu"

@@ -91,7 +91,7 @@ def of_file(
     if not inputs:
         raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
     keep = max(LEAST, min(ROWS, CELLS // len(inputs)))
-    survey = Survey(source, keep, seed, categorical)
+    survey = Survey(source, keep, seed, categorical, counters=not columns)
     wanted = (*inputs, label_column) if label_column else inputs
     rows = labelled = 0
     for first, block in blocks(source, wanted):

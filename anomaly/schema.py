@@ -3,7 +3,9 @@
     numeric    numbers by type, or text of which at least half of the cells present are numbers
     date       dates by type, or text of which at least half are dates
     category   other text
-    left out   text that names its rows: more than 50 different words, and more than half of them different
+    left out   text that names its rows: more than 50 different words, and more than half of them different;
+               of a file, numbers that count its rows: whole, each larger than the one before, nine of ten
+               by the same step, over more than 50 rows (they are looked at if `--columns` names them)
 
 A column with some cells that do not fit its kind is refused, with the row; `--categorical` makes a category
 of any column. Columns are found by name: their order does not matter, more of them are passed over, and one
@@ -16,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from anomaly.cells import COMMA, DATE, NUMBER, Place, instants, is_date, is_number, looks_like, numbers, words
 from training.config import from_dict
@@ -24,7 +27,8 @@ from training.seeds import numpy_generator
 
 Kind = Literal["numeric", "date", "category", "left out"]
 OTHERWISE = " as most of the column has (or --categorical)"
-NAMES_FROM = 50  # different words that a column of names has at least
+NAMES_FROM = 50  # different words that a column of names has at least, and steps that one of numbers has
+STEADY = 0.9  # of the steps of numbers that count rows are the same
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,18 @@ class Survey:
     the problem). The sample does not depend on how the rows come in blocks.
     """
 
-    def __init__(self, source: str, keep: int, seed: int, categorical: Sequence[str] = ()) -> None:
+    def __init__(
+        self, source: str, keep: int, seed: int, categorical: Sequence[str] = (), counters: bool = False
+    ) -> None:
         self.source, self.keep, self.rows = source, keep, 0
+        self.counters = counters  # whether columns that count the rows are left out
         self.categorical = categorical
         self._rng = numpy_generator(seed, "reservoir")
         self._keys = np.zeros(0)
         self._kept: pa.Table | None = None
         self._text: dict[str, _Text] = {}
         self._types: dict[str, pa.DataType] = {}
+        self._counters: dict[str, _Counter] = {}
 
     def add(self, table: pa.Table) -> None:
         """Looks at the next rows."""
@@ -137,8 +145,9 @@ class Survey:
         kind, place = self._types.setdefault(name, cells.type), Place(self.source, name, self.rows)
         if name in self.categorical or is_date(kind):
             return
+        counter = self._counters.setdefault(name, _Counter())
         if is_number(kind):
-            numbers(cells, place)
+            counter.add(numbers(cells, place))
             return
         text = words(cells, place)
         found = self._text.setdefault(name, _Text())
@@ -148,8 +157,10 @@ class Survey:
         found.numbers += numeric
         found.dates += dates
         if no_number is None:
-            numbers(text, place)
-        elif found.no_number is None:
+            counter.add(numbers(text, place))
+        else:
+            counter.rising = False
+        if no_number is not None and found.no_number is None:
             found.no_number = place.refuse(no_number, text[no_number], f"a number such as 1.5{OTHERWISE}")
         if no_date is not None and found.no_date is None:
             found.no_date = place.refuse(no_date, text[no_date], f"a date such as 2024-05-31{OTHERWISE}")
@@ -157,6 +168,8 @@ class Survey:
     def _kind(self, name: str, cells: pa.ChunkedArray) -> Kind:
         if name in self.categorical:
             return "category"
+        if self.counters and name in self._counters and self._counters[name].counts:
+            return "left out"
         if name not in self._text:
             return "numeric" if is_number(self._types[name]) else "date"
         found = self._text[name]
@@ -182,3 +195,30 @@ class _Text:
     dates: int = 0
     no_number: InputError | None = None
     no_date: InputError | None = None
+
+
+@dataclass
+class _Counter:
+    """Whether the numbers of a column count its rows, so far."""
+
+    rising: bool = True  # whole numbers, each larger than the one before
+    last: float | None = None
+    step: float = 0.0  # the first one
+    same: int = 0  # steps like it
+    steps: int = 0
+
+    @property
+    def counts(self) -> bool:
+        return self.rising and self.steps >= NAMES_FROM and self.same >= STEADY * self.steps
+
+    def add(self, x: Float[np.ndarray, " B"]) -> None:
+        if not self.rising or not len(x):
+            return
+        x = x if self.last is None else np.concatenate([[self.last], x])
+        steps = np.diff(x)
+        self.rising = bool((steps > 0).all() and (x % 1 == 0).all())  # not so where one is missing
+        if not self.steps and len(steps):
+            self.step = float(steps[0])
+        self.same += int((steps == self.step).sum())
+        self.steps += len(steps)
+        self.last = float(x[-1])

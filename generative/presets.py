@@ -32,7 +32,7 @@ PICTURES = gan.Config(width=32, run=RunConfig(steps=9_000, evaluate_every=1_500,
 GAN = {
     # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little.
     "digits": gan.Config(
-        network="dense", r1=0.3, run=RunConfig(steps=5_000, evaluate_every=500, log_every=100)
+        network="dense", r1=0.3, run=RunConfig(steps=8_000, evaluate_every=500, log_every=100)
     ),
     "mnist": PICTURES,
     "fashion_mnist": PICTURES,

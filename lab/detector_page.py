@@ -11,6 +11,7 @@ from anomaly.calibration import threshold
 from anomaly.detector import Detector
 from anomaly.measures import Alarms
 from lab.figures import FAULTS, NORMAL, QUIET, draw
+from lab.latent_map import latent_map
 from lab.page import Page
 from training.errors import InputError
 
@@ -87,6 +88,15 @@ def _scored(page: Page, detector: Detector, scored: dict[str, Any]) -> None:
         rows.append([str(row["row"]), f"{row['score']:.4g}", f"{row['p_value']:.3g}", *why])
     header = ["row", "score", "p-value", "strangest column", "value", "in the nearest normal row", "share"]
     page.table(header, rows)
+    flagged = [row for row in scored["top"] if row["p_value"] <= limit and "features" in row]
+    if flagged:
+        features = np.array([row["features"] for row in flagged])
+        page.figure(
+            latent_map(detector, features, [str(row["row"]) for row in flagged]),
+            "Where the strangest of the flagged rows lie among normal ones, in the two directions in which"
+            " what the detector looks at varies most. Rows far outside are drawn at the edge; a row may be"
+            " strange in other directions.",
+        )
 
 
 def _evaluated(page: Page, found: dict[str, Any]) -> None:

@@ -38,13 +38,14 @@ def outputs(agent: Agent) -> Callable[[Tensor], Tensor]:
             several discrete actions at once.
     """
     policy, spaces = agent.policy, agent.spaces
-    if hasattr(policy.act, "begin") or spaces.choices:
-        what = "remembers" if hasattr(policy.act, "begin") else "chooses several actions at once"
+    theirs = agent.kind == "sb3"
+    remembers = policy.lstm is not None if theirs else hasattr(policy.act, "begin")
+    if remembers or spaces.choices:
+        what = "remembers" if remembers else "chooses several actions at once"
         raise InputError(f"the policy of {agent.kind} {what}, --policy-check expects one that does not")
-    net = policy.net if agent.kind == "sb3" else policy
 
     def of(obs: Tensor) -> Tensor:
-        found = net(obs)
+        found = policy(obs, policy.blank(len(obs))) if theirs else policy(obs)
         if isinstance(found, tuple):  # beside a value
             found = found[0]
         if agent.kind == "rainbow":

@@ -36,9 +36,9 @@ class NetworkConfig(Protocol):
 class ActorCritic(nn.Module):
     """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N)."""
 
-    def __init__(self, cfg: NetworkConfig, spaces: Spaces) -> None:
+    def __init__(self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0) -> None:
         super().__init__()
-        self.head = head(spaces)
+        self.head = head(spaces, deviation)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
         if spaces.picture and (cfg.normalise_obs or not cfg.shared):
             raise InputError(

@@ -79,11 +79,12 @@ class Choices(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """A numbers, independent and normal; the outputs are means, the deviations are learned parameters."""
+    """A numbers, independent and normal; the outputs are means, the deviations are learned parameters that
+    all start at `deviation`."""
 
-    def __init__(self, actions: int) -> None:
+    def __init__(self, actions: int, deviation: float = 1.0) -> None:
         super().__init__()
-        self.log_std = nn.Parameter(torch.zeros(actions))
+        self.log_std = nn.Parameter(torch.full((actions,), math.log(deviation)))
 
     def noise(self, *shape: int, generator: torch.Generator) -> Float[Tensor, "*shape A"]:
         """Standard normal noise."""
@@ -146,11 +147,11 @@ class SquashedGaussian(nn.Module):
         return mean, log_std.clamp(-20.0, 2.0)
 
 
-def head(spaces: Spaces) -> Categorical | Choices | Gaussian:
-    """The head for the actions of `spaces`."""
+def head(spaces: Spaces, deviation: float = 1.0) -> Categorical | Choices | Gaussian:
+    """The head for the actions of `spaces`; continuous ones are drawn with this deviation at first."""
     if spaces.choices:
         return Choices(spaces.choices)
-    return Categorical(spaces.actions) if spaces.discrete else Gaussian(spaces.actions)
+    return Categorical(spaces.actions) if spaces.discrete else Gaussian(spaces.actions, deviation)
 
 
 def allowed(outputs: Float[Tensor, "*N A"], mask: Float[Tensor, "*N A"]) -> Float[Tensor, "*N A"]:

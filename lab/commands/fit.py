@@ -87,6 +87,8 @@ def _fitted(detector: Detector) -> str:
     columns = ", ".join(f"{number} {kind}" for kind, number in count.items())
     left = detector.about.get("rows labelled as anomalies", 0)
     without = f"; {left} rows labelled as anomalies left out" if left else ""
+    names = [column.name for column in detector.schema.columns if column.kind == "left out"]
+    without += f"; not looked at, as they name or count rows: {', '.join(names)}" if names else ""
     kind = f"{detector.kind}, distilled into one net," if detector.about.get("fast") else detector.kind
     return f"{kind} of {len(kinds)} columns ({columns}){without}"
 

@@ -100,13 +100,17 @@ def _verdict(told: Score, detector: Detector, found: Scored) -> str:
 def _remember(told: Score, detector: Detector, found: Scored) -> None:
     """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
     rows = sorted(row for row, _, _ in found.top)
-    why = {}
+    why, features = {}, {}
     for first, block in blocks(told.data, detector.columns, rows[0], rows[-1] + 1):
         for row in rows:
             if first <= row < first + len(block):
                 x, novel = detector.features(block.slice(row - first, 1), told.data, row)
+                features[row] = x[0].tolist()
                 why[row] = [asdict(reason) for reason in reasons(detector, x[0], novel[0], QUICK)[:REASONS]]
-    top = [{"row": row, "score": score, "p_value": p, "reasons": why[row]} for row, score, p in found.top]
+    top = [
+        {"row": row, "score": score, "p_value": p, "reasons": why[row], "features": features[row]}
+        for row, score, p in found.top
+    ]
     told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found), "top": top}
     with writing(told.detector / "scored.json") as file:
         file.write(json.dumps(told_of).encode())

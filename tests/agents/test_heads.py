@@ -37,6 +37,15 @@ def test_gumbel_noise_draws_with_the_probabilities_of_the_softmax() -> None:
     assert chi_square < 13.8  # 0.1 % of two degrees of freedom
 
 
+def test_continuous_actions_start_with_the_deviation_that_is_asked_for() -> None:
+    narrow = head(Spaces(3, low=(-1.0, -1.0), high=(1.0, 1.0)), 0.15)
+    assert narrow.log_std.exp().tolist() == [pytest.approx(0.15)] * 2
+    drawn = narrow.sample(
+        torch.zeros(20_000, 2), narrow.noise(20_000, generator=torch.Generator().manual_seed(0))
+    )
+    assert drawn.std().item() == pytest.approx(0.15, abs=0.002)
+
+
 def test_gaussian_samples_have_the_learned_deviation() -> None:
     ours = Gaussian(1)
     ours.log_std.data = torch.tensor([math.log(0.5)])

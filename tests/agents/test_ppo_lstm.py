@@ -4,7 +4,8 @@ import torch
 import tests.probes
 from agents import ppo, ppo_lstm, presets
 from agents.evaluation import evaluate
-from agents.ppo_lstm import Memory, RecurrentActorCritic
+from agents.parts.memory import Memory
+from agents.ppo_lstm import RecurrentActorCritic
 from envs import Spaces, make
 from training.errors import InputError
 from training.run import RunConfig

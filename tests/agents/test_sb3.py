@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import stable_baselines3
 import torch
+from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 import tests.probes  # noqa: F401  (registers its environments)
 from agents import registry, sb3, sb3_zip
+from agents.evaluation import evaluate
+from agents.parts.sb3_policy import Policy
 from agents.parts.turns import turns
 from envs import Spaces
 from training.checkpoint import load_model
@@ -24,7 +27,13 @@ class Film(gym.Env):
     """Shows pictures."""
 
     observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
-    action_space = gym.spaces.Discrete(2)
+    action_space: gym.Space = gym.spaces.Discrete(30)
+
+
+class SteeredFilm(Film):
+    """Shows pictures and takes a number."""
+
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
 
 
 gym.register("probe/film-v0", Film)
@@ -51,13 +60,13 @@ def made(algo: str, env: str, shape: dict) -> stable_baselines3.common.base_clas
     return model
 
 
-def unpacked(model: stable_baselines3.common.base_class.BaseAlgorithm, here: Path, env: str) -> sb3.Policy:
+def unpacked(model: stable_baselines3.common.base_class.BaseAlgorithm, here: Path, env: str) -> Policy:
     """The policy that the reader of zip files makes of a model; here in this process."""
     model.save(here / "model.zip")
     sb3_zip.main(here / "model.zip", here / "model")
     weights, found = load_model(here / "model")
     cfg = registry.from_dict(sb3.Config, found["config"] | {"env": env})
-    policy = sb3.Policy(cfg, registry.from_dict(Spaces, found["spaces"]))
+    policy = Policy(cfg, registry.from_dict(Spaces, found["spaces"]))
     policy.load_state_dict(weights)
     return policy
 
@@ -103,10 +112,11 @@ class MyFeatures(stable_baselines3.common.torch_layers.FlattenExtractor):
 @pytest.mark.parametrize(
     ("policy", "options", "message"),
     [
-        (MyPolicy, {}, "MyPolicy, expected MlpPolicy of PPO"),
+        (MyPolicy, {}, "MyPolicy, expected MlpPolicy or CnnPolicy of PPO"),
         ("MlpPolicy", {"policy_kwargs": {"features_extractor_class": MyFeatures}}, "from MyFeatures"),
         ("MlpPolicy", {"policy_kwargs": {"activation_fn": nn.Softsign}}, "activation is Softsign"),
         ("MlpPolicy", {"use_sde": True}, "use_sde"),
+        ("MlpPolicy", {"policy_kwargs": {"normalize_images": False}}, "without normalize_images"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_refused_by_name(
@@ -118,7 +128,7 @@ def test_what_cannot_be_rebuilt_is_refused_by_name(
     assert not (tmp_path / "model").exists()
 
 
-def test_models_of_sb3_contrib_act_alike_or_are_refused_by_name(tmp_path: Path) -> None:
+def test_models_of_sb3_contrib_act_alike(tmp_path: Path) -> None:
     contrib = pytest.importorskip("sb3_contrib")
     obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     for kind in (contrib.QRDQN, contrib.TRPO):
@@ -131,14 +141,100 @@ def test_models_of_sb3_contrib_act_alike_or_are_refused_by_name(tmp_path: Path) 
         ours = policy.act(torch.from_numpy(obs)).numpy()
         np.testing.assert_array_equal(ours, model.predict(obs, deterministic=True)[0])
         assert len(np.unique(ours)) > 1
-    contrib.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu").save(tmp_path / "model.zip")
-    with pytest.raises(InputError, match=r"its policy is sb3_contrib.*RecurrentActorCriticPolicy, expected"):
-        sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
 
 
-def test_policies_that_see_pictures_are_refused_by_name(tmp_path: Path) -> None:
-    stable_baselines3.PPO("CnnPolicy", Film(), device="cpu").save(tmp_path / "model.zip")
-    with pytest.raises(InputError, match=r"its policy is .*ActorCriticCnnPolicy, expected"):
+SEEING = [
+    (
+        "A2C",
+        "CnnPolicy",
+        {"net_arch": [16], "activation_fn": nn.SiLU, "features_extractor_kwargs": {"features_dim": 32}},
+    ),
+    ("PPO", "MlpPolicy", {"features_extractor_class": NatureCNN, "share_features_extractor": False}),
+    ("DQN", "CnnPolicy", {}),
+    ("SAC", "CnnPolicy", {"net_arch": [16]}),
+    ("TD3", "CnnPolicy", {"net_arch": [16]}),
+    ("QRDQN", "CnnPolicy", {}),
+    ("MaskablePPO", "CnnPolicy", {}),
+    ("RecurrentPPO", "CnnLstmPolicy", {"lstm_hidden_size": 16}),
+]
+
+
+@pytest.mark.parametrize(("algo", "policy", "shape"), SEEING)
+def test_what_sees_pictures_acts_alike(algo: str, policy: str, shape: dict, tmp_path: Path) -> None:
+    library = stable_baselines3 if hasattr(stable_baselines3, algo) else pytest.importorskip("sb3_contrib")
+    env = Film() if algo not in ("SAC", "TD3") else SteeredFilm()
+    few = {"buffer_size": 1} if algo in ("DQN", "SAC", "TD3", "QRDQN") else {}
+    model = getattr(library, algo)(policy, env, policy_kwargs=shape, seed=0, device="cpu", **few)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.policy.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    ours = unpacked(model, tmp_path, "probe/film-v0")
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 3, 40, 40), np.uint8)
+    pictures //= np.arange(1, 41, dtype=np.uint8)[:, None, None, None]  # bright and dark ones
+    theirs, _ = model.predict(pictures, deterministic=True)
+    acted = ours.act(torch.from_numpy(pictures).flatten(1).float()).numpy()
+    np.testing.assert_allclose(acted, theirs, rtol=1e-4, atol=1e-4)
+    assert len(np.unique(acted)) > 1
+
+
+def test_pictures_without_convolutions_are_refused(tmp_path: Path) -> None:
+    model = stable_baselines3.PPO("MlpPolicy", Film(), device="cpu", policy_kwargs={"net_arch": [2]})
+    with pytest.raises(InputError, match="convolutions give 0 features, expected some for probe/film-v0"):
+        unpacked(model, tmp_path, "probe/film-v0")
+
+
+def test_a_policy_with_masks_never_does_what_is_forbidden(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    model = contrib.MaskablePPO("MlpPolicy", gym.make("probe/masked-v0"), seed=0, device="cpu")
+    model.save(tmp_path / "model.zip")
+    agent = sb3_zip.read(tmp_path / "model.zip", "probe/masked-v0")
+    generator = np.random.default_rng(0)
+    obs = generator.normal(size=(300, 1)).astype(np.float32)
+    masks = generator.integers(0, 2, (300, 3))
+    masks[np.arange(300), generator.integers(0, 3, 300)] = 1
+    theirs, _ = model.predict(obs, deterministic=True, action_masks=masks)
+    seen = torch.from_numpy(np.concatenate([obs, masks], 1)).float()
+    np.testing.assert_array_equal(agent.policy.act(seen).numpy(), theirs)
+    assert len(np.unique(theirs)) == 3
+    drawn = agent.policy.act(seen, torch.Generator().manual_seed(0)).numpy()
+    assert masks[np.arange(300), drawn].all()
+    assert len(evaluate(agent.policy.act, "probe/masked-v0", 20, seed=0).returns) == 20
+    registry.save(tmp_path / "ours", agent.kind, agent)
+    again = registry.load(tmp_path / "ours")
+    np.testing.assert_array_equal(again.policy.act(seen).numpy(), theirs)
+
+
+def test_a_policy_with_a_memory_remembers_as_theirs_does(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    shape = {"lstm_hidden_size": 16, "net_arch": [8]}
+    model = contrib.RecurrentPPO(
+        "MlpLstmPolicy", "Pendulum-v1", policy_kwargs=shape, seed=0, device="cpu", n_steps=8, batch_size=8
+    )
+    with torch.no_grad():
+        for weight in model.policy.parameters():
+            weight += 0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    player = unpacked(model, tmp_path, "Pendulum-v1").act
+    rows = np.random.default_rng(0).normal(size=(2, 30, 5, 3)).astype(np.float32)
+    for episode in rows:
+        player.begin()
+        begins, state = np.ones(5, bool), None
+        for obs in episode:
+            theirs, state = model.predict(obs, state=state, episode_start=begins, deterministic=True)
+            ours = 2 * player(torch.from_numpy(obs)).numpy()  # Pendulum's bounds are −2 and 2
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+            begins = np.zeros(5, bool)
+    fresh = 2 * unpacked(model, tmp_path, "Pendulum-v1").act(torch.from_numpy(obs)).numpy()
+    assert np.abs(fresh - ours).max() > 0.1  # or no memory was compared
+
+
+def test_an_lstm_of_two_layers_is_refused(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib")
+    shape = {"n_lstm_layers": 2, "lstm_hidden_size": 4}
+    contrib.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu", policy_kwargs=shape).save(
+        tmp_path / "model.zip"
+    )
+    with pytest.raises(InputError, match="expected one plain layer"):
         sb3_zip.main(tmp_path / "model.zip", tmp_path / "model")
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from anomaly import delimited, reader
 from anomaly.cells import Place, instants, numbers, words
 from anomaly.reader import blocks, columns_of, read
+from anomaly.sample import of_file
 from anomaly.schema import Survey
 from generative.data import load
 from training.errors import InputError
@@ -256,6 +257,38 @@ def test_kinds_are_found_by_the_stated_rules() -> None:
         "typed": "numeric",
         "mixed": "category",
     }
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (list(range(100, 160)), "left out"),
+        ([str(60 * i) for i in range(60)], "left out"),  # seconds, read as text
+        ([i + (i >= 30) for i in range(60)], "left out"),  # a row was taken out
+        (list(range(50)), "numeric"),  # too few to tell
+        (list(range(60, 0, -1)), "numeric"),
+        ([*range(59), 3], "numeric"),
+        ([i + 0.5 for i in range(60)], "numeric"),
+        ([i**2 for i in range(60)], "numeric"),  # sorted, but not counting
+        ([*range(59), None], "numeric"),
+        ([*map(str, range(10)), *"abcdefghij" * 5], "category"),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 1, 30])
+def test_numbers_that_count_the_rows_of_a_file_are_left_out(cells: list, kind: str, cut: int) -> None:
+    table = pa.table({"id": cells})
+    survey = Survey("t.csv", 100, 0, counters=True)
+    survey.add(table.slice(0, cut))
+    survey.add(table.slice(cut))
+    assert survey.schema().columns[0].kind == kind
+
+
+def test_a_column_that_counts_is_looked_at_when_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,x\n" + "\n".join(f"{i},{i % 7}" for i in range(80)))
+    unnamed, named = of_file(str(path)).schema, of_file(str(path), columns=("id", "x")).schema
+    assert [column.kind for column in unnamed.columns] == ["left out", "numeric"]
+    assert [column.kind for column in named.columns] == ["numeric", "numeric"]
 
 
 def test_a_column_mostly_of_numbers_is_refused_at_its_first_word() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.registry import MODULES, POLICIES, Agent
+from agents.registry import ENGINES, MODULES, POLICIES, Agent
 from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.cli import main
@@ -130,12 +130,13 @@ def test_what_the_policy_check_cannot_look_at_is_refused_before_anything_is_play
         assert not Path("refused").exists()
 
 
-@pytest.mark.parametrize("kind", ["dqn", "qr_dqn", "rainbow", "sac", "ppo"])
+@pytest.mark.parametrize("kind", ["dqn", "qr_dqn", "rainbow", "sac", "ppo", "sb3"])
 def test_the_best_of_the_outputs_is_what_each_policy_does(kind: str) -> None:
     continuous = kind in ("sac", "ppo")
     env = make_one("Pendulum-v1" if continuous else "CartPole-v1")
     spaces = Spaces.of(env.observation_space, env.action_space, env.spec.id)
-    cfg = MODULES[kind].Config(env=env.spec.id)
+    sizes = {"algo": "PPO", "hidden": (8,), "activation": "tanh"} if kind == "sb3" else {}
+    cfg = (MODULES | ENGINES)[kind].Config(env=env.spec.id, **sizes)
     torch.manual_seed(0)
     agent = Agent(kind, cfg, POLICIES[kind](cfg, spaces), spaces, 0)
     obs = torch.randn(20, spaces.obs, requires_grad=True)

@@ -111,9 +111,18 @@ def test_other_models_too(kind: str, tmp_path: Path) -> None:
     assert code == 0, said
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
-        # A bias below batch normalisation has a gradient of rounding alone, which Adam makes a step of.
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-3)
+        # A bias below batch normalisation has a gradient of rounding alone, of which Adam makes steps as long
+        # as its learning rate, in either direction; the mean that is kept above it follows.
+        rounding = f"{_next_layer(name)}.running_mean" in one or name.endswith("running_mean")
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2 * 20 * 1e-3 if rounding else 1e-3)
     assert same(two, weights(tmp_path / "two/rank_1"))
+
+
+def _next_layer(bias: str) -> str:
+    """`body.1` of `body.0.bias`; of other names what no layer is called."""
+    layer, _, what = bias.rpartition(".")
+    parent, _, number = layer.rpartition(".")
+    return f"{parent}.{int(number) + 1}" if what == "bias" and number.isdigit() else ""
 
 
 def test_an_agent_learns_from_the_environments_of_both_processes(tmp_path: Path) -> None:
