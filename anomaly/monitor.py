@@ -183,7 +183,7 @@ class RolloutMonitor(StepScores):
             "layers": self.transitions.layers,
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
-            "policy_unit": None if self.policy is None else self.policy.unit,
+            "policy_gap_unit": None if self.policy is None else self.policy.unit,
             "arrays": [self.bias, self.whiten],
             "guard": self.guard,
             "regimes": asdict(self.regimes),
@@ -207,12 +207,13 @@ class RolloutMonitor(StepScores):
         if description.get("kind") != "monitor":
             raise InputError(f"{folder} holds a {description.get('kind')!r}, expected a monitor")
         tree: dict[str, Any] = unpack(tensors, description["tree"])
-        if "guard" not in tree:
+        if "guard" not in tree or tree.get("policy_unit") is not None:  # whose policy was blamed otherwise
             raise InputError(f"{folder} was written by an older version, expected a monitor fitted again")
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])
         ensemble = Ensemble(base, tree["rest"], tree["layers"], tree["bounds"])
-        unit, scales = tree["policy_unit"], Scales(**tree["scales"])
+        scales = Scales(**tree["scales"])
+        unit: Any = tree.get("policy_gap_unit")
         if (unit is None) != (policy is None):
             has, wants = ("no", "none") if unit is None else ("a", "it: load(folder, policy=...)")
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")

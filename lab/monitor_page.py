@@ -55,11 +55,11 @@ def _faults(page: Page, story: Story) -> None:
 def _delays(story: Story) -> str:
     def paint(axes: Axes) -> None:
         steps = np.arange(STEPS)
-        dashes = ("-", (0, (4, 2)))
+        dashes = ("-", (0, (4, 2)), (0, (1, 1.5)))
         for i, (name, cell) in enumerate(story.cells.items()):
             found = (cell.seen.delay[:, None] <= steps).mean(axis=0)
             color = QUIET if name == NULL else FAULTS[(i - 1) % len(FAULTS)]
-            style = dashes[(i - 1) // len(FAULTS) % 2]
+            style = dashes[(i - 1) // len(FAULTS) % len(dashes)]
             axes.step(steps, found, where="post", color=color, lw=1.6, ls=style, label=name)
         axes.set(xlabel="steps since the first change", ylabel="share found", ylim=(-0.02, 1.04))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

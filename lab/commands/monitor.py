@@ -49,7 +49,9 @@ class Monitor:
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
     updates: int = 6_000  # of the networks that foretell a step
-    policy_check: bool = False  # look at what the policy makes of it too: other weights, attacks; costs time
+    policy_check: bool = (
+        False  # also what the policy makes of it: other weights, attacks; a step takes twice as long
+    )
     max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
     minutes: float = 8.0  # that playing and scoring may take, about
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it

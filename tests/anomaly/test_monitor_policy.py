@@ -14,7 +14,9 @@ from envs.adversarial import against, pgd
 from envs.faults import Fault
 from envs.recording import Episodes, record
 from envs.switched import Switched
+from training.checkpoint import load_model, save_model
 from training.errors import InputError
+from training.state import pack, unpack
 
 ENV = "CartPole-v1"
 WEIGHTS = np.array([[0.3, 0.5, 3.0, 1.0]], np.float32)
@@ -102,5 +104,12 @@ def test_a_saved_monitor_asks_for_its_policy(monitor: RolloutMonitor, tmp_path: 
     np.testing.assert_array_equal(again.score(fresh), monitor.score(fresh))
     with pytest.raises(InputError, match="fitted with a policy, expected it"):
         RolloutMonitor.load(tmp_path / "model")
+    tensors, description = load_model(tmp_path / "model")
+    tree = unpack(tensors, description["tree"])
+    tree["policy_unit"] = tree.pop("policy_gap_unit")
+    older, rest = pack(tree)
+    save_model(tmp_path / "older", older, description | {"tree": rest})
+    with pytest.raises(InputError, match="older version"):
+        RolloutMonitor.load(tmp_path / "older", policy=logits)
     with pytest.raises(InputError, match="gives \\(3, 5\\) for 3 observations"):
         RolloutMonitor.load(tmp_path / "model", policy=lambda obs: np.zeros((len(obs), 5)))
