@@ -26,7 +26,7 @@ from anomaly.models import fit_window_member, members_of_windows
 from anomaly.reader import blocks, columns_of, of_array
 from anomaly.sample import CELLS, ROWS, labels
 from anomaly.schema import Schema, Survey
-from anomaly.windows import Windows, with_time
+from anomaly.windows import Windows, holding, with_time
 from generative.data import Table
 from training.errors import InputError
 
@@ -55,13 +55,14 @@ class Series:
         """
         first = round(begin * len(self.table)) + self.windows.before
         last = round(end * len(self.table))
-        total = np.concatenate([[0], np.cumsum(self.strange)])
         ends = np.arange(first, max(first, last))
-        found = ends[total[ends + 1] == total[ends + 1 - self.windows.length]]
+        found = ends[~holding(self.strange, self.windows.length)[ends]]
         if not len(found):
             least = int(np.ceil(LEAST * (self.windows.length + 1)))
+            cut = f", of which the last {len(self.table)} fit" if len(self.table) < self.rows else ""
+            marked = f" and {int(self.strange.sum())} labelled as anomalies" if self.strange.any() else ""
             raise InputError(
-                f"{self.source} has {len(self.table)} rows, expected at least {least} for windows of"
+                f"{self.source} has {self.rows} rows{cut}{marked}, expected at least {least} for windows of"
                 f" {self.windows.length}: some for models, for their surprise and for calibration, with gaps"
             )
         return found
@@ -90,7 +91,7 @@ def of_file(
     inputs = tuple(n for n in (columns or names) if n not in (label_column, time))
     wanted = tuple(dict.fromkeys((*inputs, *(n for n in (label_column, time) if n))))
     keep = min(ROWS, CELLS // max(1, len(inputs)))
-    survey = Survey(source, keep, 0, categorical)
+    survey = Survey(source, keep, 0, categorical, counters=not columns)
     kept: list[pa.Table] = []
     strange: list[np.ndarray] = []
     rows = 0

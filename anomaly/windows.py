@@ -94,6 +94,12 @@ class Windows:
             )
 
 
+def holding(marked: Bool[np.ndarray, " N"], length: int) -> Bool[np.ndarray, " N"]:
+    """Which rows have a marked one among the `length` rows that end with them."""
+    total = np.concatenate([np.zeros(length, int), np.cumsum(marked)])
+    return total[length:] > total[:-length]
+
+
 def times(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " N"]:
     """Dates as seconds, or numbers as they are."""
     if is_number(cells.type):

@@ -14,7 +14,7 @@ from anomaly.detector import Detector
 from anomaly.events import found_events, vus_pr
 from anomaly.measures import Alarms, alarms, ranking
 from anomaly.sample import labels
-from anomaly.windows import stream
+from anomaly.windows import holding, stream
 from lab.arguments import parse
 from lab.commands.score import load
 from training.checkpoint import writing
@@ -61,10 +61,12 @@ def main(words_told: list[str]) -> None:
     code = {name: i for i, name in enumerate(names)}
     n, everyone = len(detector.calibration), np.zeros(len(score), int)
     count, block = 1 + len(names), detector.windows.length if detector.windows else 1
-    lines = alarms(flagged, anomaly, everyone, ["all rows"], n, detector.alpha, count, block)
+    groups = everyone if told.by is None else np.array([code[g] for g in group])
+    judged = anomaly | ~holding(anomaly, block)  # what follows an anomaly has it in its window
+    kept = flagged[judged], anomaly[judged]
+    lines = alarms(*kept, everyone[judged], ["all rows"], n, detector.alpha, count, block)
     if told.by is not None:
-        groups = np.array([code[g] for g in group])
-        lines += alarms(flagged, anomaly, groups, names, n, detector.alpha, count, block)
+        lines += alarms(*kept, groups[judged], names, n, detector.alpha, count, block)
     found = {"source": told.data, "alpha": detector.alpha, "auroc": auroc, "average_precision": precision}
     with writing(told.run / "evaluation.json") as file:
         file.write(json.dumps(found | {"by": told.by, "alarms": [asdict(line) for line in lines]}).encode())
@@ -82,7 +84,8 @@ def _print_events(flagged: np.ndarray, score: np.ndarray, anomaly: np.ndarray, b
         f"  VUS-PR {vus_pr(score, anomaly):.4f}; {len(events.delays)} of {events.events} events found{late}"
     )
     print(
-        f"  what the promise allows is for disjoint blocks of {block} rows, as rows of a series come together"
+        f"  what the promise allows is for disjoint blocks of {block} rows, which hang together;\n"
+        "  normal rows that have an anomaly in their window are not counted"
     )
 
 
@@ -114,6 +117,8 @@ def _print(lines: list[Alarms], by: str | None) -> None:
     for line in lines:
         rate = f"{line.false_alarms / line.normal:.3f}" if line.normal else "none"
         allowed = f"{line.low} to {line.high}" + ("" if line.kept else "  MORE")
+        if line.normal and (line.low, line.high) == (0, line.normal):
+            allowed = "any number"  # too few calibrated to say
         counts = (
             str(line.normal),
             str(line.false_alarms),

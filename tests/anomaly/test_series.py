@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
 from anomaly import reader, scoring, series
@@ -14,7 +16,7 @@ from anomaly.explain import reasons
 from anomaly.forecast import FLOOR, Forecast
 from anomaly.online import QUIET, online_scores, onsets
 from anomaly.scoring import Wish, score_file
-from anomaly.windows import Windows, stream
+from anomaly.windows import Windows, holding, stream
 from training.errors import InputError
 
 ROWS, WINDOW = 600, 20  # a window is wider than a block
@@ -232,3 +234,15 @@ def test_online_scores_look_at_the_past_only() -> None:
 def test_onsets_are_what_is_highest_for_a_while() -> None:
     found = onsets(np.array([1.0, 3.0, 3.0, 2.0, 4.0]))
     np.testing.assert_array_equal(found, [1.0, 3.0, 3.0 - QUIET, 2.0 - QUIET, 4.0])
+
+
+@given(marked=st.lists(st.booleans(), min_size=1, max_size=30), length=st.integers(1, 8))
+def test_rows_that_hold_a_marked_one_are_those_of_a_loop(marked: list[bool], length: int) -> None:
+    found = holding(np.array(marked), length)
+    assert found.tolist() == [any(marked[max(0, i + 1 - length) : i + 1]) for i in range(len(marked))]
+
+
+def test_a_column_that_counts_the_rows_is_no_input_of_a_series(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("row,x\n" + "\n".join(f"{i},{(7 * i) % 11}" for i in range(300)))
+    assert series.of_file(str(path), 4).schema.names == ("x",)
