@@ -17,6 +17,7 @@ LANDER = ppo.Config(
     lam=0.98,
     entropy_coef=0.01,
     reward_scale=0.02,
+    average=0.9,
     run=RunConfig(steps=1_000_000),
 )
 
