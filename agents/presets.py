@@ -31,6 +31,18 @@ WALKER = ppo.Config(  # what robots that walk have in common
     run=RunConfig(steps=1_000_000),
 )
 
+HOPPER = replace(
+    WALKER,
+    env="Hopper-v5",
+    num_envs=16,
+    rollout=128,
+    epochs=10,
+    minibatch=256,
+    lr=5e-4,
+    deviation=0.6,
+    activation="tanh",
+)
+
 PPO = {
     # A mean greedy return of 475 after a median of 0.19 CPU seconds over 15 seeds, 0.30 at worst, 1/23 of
     # Stable-Baselines3: `python -m benchmarks.agents --algo ppo --seeds 15`. 500.0 at the end of each of five
@@ -94,17 +106,8 @@ PPO = {
     # 3,291 at the end of one run, 160 CPU seconds on a busy machine:
     # `python -m benchmarks.returns --only ppo --env Hopper-v5 --backend envpool --seeds 1`. With ReLU and a
     # deviation of 0.15 a run (seed 100) stood still at 1,005.
-    "Hopper-v5": replace(
-        WALKER,
-        env="Hopper-v5",
-        num_envs=16,
-        rollout=128,
-        epochs=10,
-        minibatch=256,
-        lr=5e-4,
-        deviation=0.6,
-        activation="tanh",
-    ),
+    "Hopper-v5": HOPPER,
+    "Walker2d-v5": replace(HOPPER, env="Walker2d-v5", average=0.9),
 }
 
 DQN = {
