@@ -55,8 +55,8 @@ def test_learning_in_low_precision_follows_the_curve_of_full_precision(tmp_path:
 
 
 def test_numbers_below_the_normal_range_become_zero() -> None:
-    tiny = torch.full((100,), 1e-39)
     torch.set_flush_denormal(False)
+    tiny = torch.full((100,), 1e-39)
     assert tiny.mul(0.5).all()
     try:
         device.set_process()
