@@ -157,7 +157,7 @@ class Learner:
     @torch.no_grad()
     def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:
         """The policy's entropy, and its divergence KL(π_old | π) estimated by mean(ρ − 1 − log ρ)."""
-        outputs, _ = self.model(obs)
+        outputs, _ = self.model.learned(obs)
         log_ratio = self.model.head.log_prob(outputs, action) - old_log_prob
         return {
             "policy/entropy": self.model.head.entropy(outputs).mean(),
@@ -174,7 +174,7 @@ class Learner:
     ) -> Metrics:
         """One step of Adam on one minibatch."""
         cfg, head = self.cfg, self.model.head
-        outputs, value = self.model(obs)
+        outputs, value = self.model.learned(obs)
         loss, metrics = ppo_loss(
             head.log_prob(outputs, action),
             old_log_prob,

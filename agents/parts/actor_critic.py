@@ -37,8 +37,8 @@ class NetworkConfig(Protocol):
 class ActorCritic(nn.Module):
     """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N).
 
-    Where it is `averaged`, it acts with `smooth`, an average of the weights that are learned; what plays
-    rollouts and learns is always `net`.
+    Where it is `averaged`, that is `smooth`, an average of the weights that are learned; what plays rollouts
+    and learns is always `net`, by `learned`.
     """
 
     def __init__(
@@ -60,6 +60,10 @@ class ActorCritic(nn.Module):
         self.smooth: nn.Module | None = Average(self.net, 0.0).model if averaged else None
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        return self._through(self.net if self.smooth is None else self.smooth, obs)
+
+    def learned(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        """Outputs and values of the weights that are learned, averaged or not."""
         return self._through(self.net, obs)
 
     def _through(
@@ -84,7 +88,7 @@ class ActorCritic(nn.Module):
         self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
     ) -> Int[Tensor, " N"] | Int[Tensor, "N K"] | Float[Tensor, "N A"]:
         """The likeliest action, or one drawn with `generator`."""
-        outputs, _ = self._through(self.net if self.smooth is None else self.smooth, obs)
+        outputs, _ = self(obs)
         if generator is None:
             return self.head.best(outputs)
         return self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
@@ -95,7 +99,7 @@ class ActorCritic(nn.Module):
         rows = []
         with torch.inference_mode():
             for step_noise in noise.unbind():
-                rows.append(envs.step(self.head.sample(self(envs.obs)[0], step_noise)))
+                rows.append(envs.step(self.head.sample(self.learned(envs.obs)[0], step_noise)))
         return Transition.stack(rows)
 
     @torch.no_grad()
@@ -106,8 +110,8 @@ class ActorCritic(nn.Module):
 
         `reward` is that of the rollout, scaled.
         """
-        outputs, value = self(rollout.obs)
-        next_value = self(rollout.next_obs)[1]
+        outputs, value = self.learned(rollout.obs)
+        next_value = self.learned(rollout.next_obs)[1]
         ends = rollout.terminated, rollout.truncated
         advantage = gae(reward, value, next_value, *ends, gamma=gamma, lam=lam)
         rows = (rollout.obs, rollout.action, outputs, advantage, advantage + value)

@@ -214,6 +214,7 @@ def test_averaged_weights_act_and_change_nothing_that_is_learned(tmp_path: Path)
 
     obs, noise = torch.linspace(-1, 1, 101)[:, None], torch.Generator()
     acted = learner.model.act(obs, noise.manual_seed(0))
+    assert torch.equal(learner.model(obs)[0], learner.model.smooth(obs)[:, :2])
     registry.save(tmp_path / "model", "ppo", learner)
     assert torch.equal(registry.load(tmp_path / "model").policy.act(obs, noise.manual_seed(0)), acted)
     learner.model.net.load_state_dict(states[0])
