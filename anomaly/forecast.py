@@ -2,6 +2,7 @@
 
     e_t = x_t − A x_{t−L} .. x_{t−1}      a linear forecast of each feature from the L = ⌊W/2⌋ rows before,
                                           least squares with a ridge; e in units of its fitted deviation
+                                          (fewer where L rows have more than MOST numbers)
     forecast      log |e_t|               one row that is wrong
     shift, drift  log |mean of e|         over the last S/4 and the last S = W − L rows: a level that changed
     unrest        log deviation of e      over the last S/4 rows, less its median: more spread than usual
@@ -18,9 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.errors import InputError
+
 View = Literal["forecast", "shift", "drift", "unrest", "calm", "value", "level"]
 VIEWS: tuple[View, ...] = get_args(View)
 RIDGE = 1e-3  # times the number of windows
+MOST = 2_000  # numbers that a forecast is made of: their matrix is squared
+CELLS = 4_000_000  # numbers of windows that are looked at together
 FLOOR = 0.02  # of the fitted deviation: below it, differences are not told apart
 
 
@@ -42,7 +47,9 @@ class Forecast:
     def fit(view: View, x: Float[Tensor, "B D"], length: int) -> "Forecast":
         """The forecast learned from windows of `length` rows."""
         columns = x.shape[1] // length
-        lags = length // 2
+        if columns > MOST:
+            raise InputError(f"a forecast of {columns} features at once is too much, expected {MOST} at most")
+        lags = min(length // 2, MOST // columns)
         past, now = x[:, -(lags + 1) * columns : -columns].double(), x[:, -columns:].double()
         mean_past, mean_now = past.mean(0), now.mean(0)
         centred = past - mean_past
@@ -52,7 +59,8 @@ class Forecast:
         deviation = (now - past @ weight - bias).std(0, correction=0)
         usual = torch.stack([mean_now, _positive(now.std(0, correction=0)), torch.zeros_like(mean_now)])
         found = Forecast(view, weight, bias, _positive(deviation), usual)
-        found.usual[2] = found._spread(x).median(0).values
+        spread = torch.cat([found._spread(some) for some in x.split(found._together(x))])
+        found.usual[2] = spread.median(0).values
         return found
 
     def residuals(self, x: Float[Tensor, "B D"], rows: int) -> Float[Tensor, "B S F"]:
@@ -67,6 +75,13 @@ class Forecast:
 
     def score(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """The view of the module docstring."""
+        return torch.cat([self._score(some) for some in x.split(self._together(x))])
+
+    def _together(self, x: Float[Tensor, "B D"]) -> int:
+        """How many windows have CELLS numbers with all lags of their rows."""
+        return max(1, CELLS // (self._span(x) * len(self.weight)))
+
+    def _score(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         if self.view in ("unrest", "calm"):
             more = self._spread(x) - self.usual[2]
             return (more if self.view == "unrest" else -more).amax(1)

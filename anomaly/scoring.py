@@ -157,10 +157,9 @@ def _score_block(
     kind: np.dtype,
 ) -> np.ndarray:
     """The records of a whole block; `context` are the rows before that its windows need."""
-    x, novel = detector.features(block, source, first, context)
-    records = np.zeros(len(x), kind)
-    score = detector.score_features(x, novel.sum(1))
-    score[: detector.unjudged(context)] = 0.0
+    seen = detector.seen(block, source, first, context)
+    records = np.zeros(len(block), kind)
+    score = detector.score_seen(seen)
     records["score"] = score
     if not np.isfinite(score).all():
         at = first + int((~np.isfinite(score)).argmax())
@@ -171,13 +170,14 @@ def _score_block(
         records["column"] = -1
         shown = kind["column"].shape[0]
         strange = np.flatnonzero(detector.p_of(score) <= max(wish.alpha, wish.fdr or 0.0) + 1e-12)
-        references = nearest_reference(detector, x[strange])
-        for row, reference in zip(strange, references, strict=True):
-            phi = contributions(detector, x[row], novel[row], int(reference), QUICK)
-            most = np.argsort(-phi, kind="stable")[:shown]
-            records["reference"][row] = reference
-            records["column"][row] = np.where(phi[most] > 0, most, -1)
-            records["share"][row] = shares(phi)[most]
+        for rows in seen.pieces(strange):
+            x = seen.of(rows)
+            for row, its, reference in zip(rows, x, nearest_reference(detector, x), strict=True):
+                phi = contributions(detector, its, seen.novel[row], int(reference), QUICK)
+                most = np.argsort(-phi, kind="stable")[:shown]
+                records["reference"][row] = reference
+                records["column"][row] = np.where(phi[most] > 0, most, -1)
+                records["share"][row] = shares(phi)[most]
     return records
 
 

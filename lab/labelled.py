@@ -12,9 +12,10 @@ from anomaly.calibration import check_rate, needed
 from anomaly.cells import Place, words
 from anomaly.detector import Detector
 from anomaly.events import found_events, vus_pr
+from anomaly.lineup import Lineup, one_series
 from anomaly.measures import Alarms, alarms, ranking
 from anomaly.sample import labels
-from anomaly.windows import holding, stream
+from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
 from training.checkpoint import writing
@@ -52,7 +53,7 @@ def main(words_told: list[str]) -> None:
             f"{told.run} looks at the column {told.label_column!r}, expected a label that it never saw:"
             f" `lab fit --label-column {told.label_column}`"
         )
-    score, anomaly, group = _scored(detector, told)
+    score, anomaly, group, lineup = _scored(detector, told)
     auroc, precision = ranking(score, anomaly)
     flagged = detector.verdict(detector.p_of(score)).astype(bool)
     names = list(dict.fromkeys(group))
@@ -62,7 +63,7 @@ def main(words_told: list[str]) -> None:
     n, everyone = len(detector.calibration), np.zeros(len(score), int)
     count, block = 1 + len(names), detector.windows.length if detector.windows else 1
     groups = everyone if told.by is None else np.array([code[g] for g in group])
-    judged = anomaly | ~holding(anomaly, block)  # what follows an anomaly has it in its window
+    judged = anomaly | ~lineup.holding(anomaly, block)  # what follows an anomaly has it in its window
     kept = flagged[judged], anomaly[judged]
     lines = alarms(*kept, everyone[judged], ["all rows"], n, detector.alpha, count, block)
     if told.by is not None:
@@ -73,34 +74,47 @@ def main(words_told: list[str]) -> None:
     print(f"{told.run} on {told.data}: {len(score)} rows, {int(anomaly.sum())} labelled as anomalies")
     print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
     if detector.windows:
-        _print_events(flagged, score, anomaly, block)
+        _print_events(flagged, score, anomaly, lineup, block)
     _print(lines, told.by)
 
 
-def _print_events(flagged: np.ndarray, score: np.ndarray, anomaly: np.ndarray, block: int) -> None:
-    events = found_events(flagged, anomaly)
-    late = f", {np.median(events.delays):g} rows after they began (median)" if events.delays else ""
-    print(
-        f"  VUS-PR {vus_pr(score, anomaly):.4f}; {len(events.delays)} of {events.events} events found{late}"
-    )
+def _print_events(
+    flagged: np.ndarray, score: np.ndarray, anomaly: np.ndarray, lineup: Lineup, block: int
+) -> None:
+    series = lineup.each()
+    events = [found_events(flagged[rows], anomaly[rows]) for rows in series]
+    volumes = [vus_pr(score[rows], anomaly[rows]) for rows in series if 0 < anomaly[rows].sum() < len(rows)]
+    delays = [delay for one in events for delay in one.delays]
+    late = f", {np.median(delays):g} rows after they began (median)" if delays else ""
+    volume = f"VUS-PR {np.mean(volumes):.4f}" if volumes else "no VUS-PR without both kinds of rows"
+    mean = f" (mean of {len(volumes)} series)" if len(volumes) > 1 else ""
+    print(f"  {volume}{mean}; {len(delays)} of {sum(one.events for one in events)} events found{late}")
     print(
         f"  what the promise allows is for disjoint blocks of {block} rows, which hang together;\n"
         "  normal rows that have an anomaly in their window are not counted"
     )
 
 
-def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Score, label and group of each row."""
+def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray, list[str], Lineup]:
+    """Score, label and group of each row, and which series it is of."""
+    name = detector.windows.series if detector.windows else None
     also = (told.label_column, told.by) if told.by else (told.label_column,)
     scores, truths = [], []
     groups: list[str] = []
+    series: list[int] = []
+    known: dict[str, int] = {}
     for first, block, context in stream(detector, told.data, also=also):
         scores.append(detector.decision_function(block, told.data, first, context))
         truths.append(labels(block[told.label_column], told.data, told.label_column, first))
         if told.by:
             cells = words(block[told.by], Place(told.data, told.by, first)).to_pylist()
             groups += ["missing" if cell is None else cell for cell in cells]
-    return np.concatenate(scores), np.concatenate(truths), groups
+        if name:
+            names = words(block[name], Place(told.data, name, first)).to_pylist()
+            series += [known.setdefault(cell, len(known)) for cell in names]
+    score = np.concatenate(scores)
+    lineup = Lineup(np.array(series)) if name else one_series(len(score))
+    return score, np.concatenate(truths), groups, lineup
 
 
 def _print(lines: list[Alarms], by: str | None) -> None:

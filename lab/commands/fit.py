@@ -40,6 +40,7 @@ class Fit:
     )
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
+    series: str | None = None  # of several series in one file, the column that names the series of a row
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
 
@@ -59,10 +60,11 @@ def main(words: list[str]) -> None:
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
                 " --columns, --categorical, --label-column, --fast or --contaminated"
             )
-        if told.window is not None or told.time is not None:
-            raise InputError("--from takes rows as its run did, expected no --window and no --time")
-    if told.time is not None and told.window is None:
-        raise InputError(f"time is {told.time!r} without a window, expected --window W beside it")
+        if any(value is not None for value in (told.window, told.time, told.series)):
+            raise InputError("--from takes rows as its run did, expected no --window, --time or --series")
+    for name, value in (("time", told.time), ("series", told.series)):
+        if value is not None and told.window is None:
+            raise InputError(f"{name} is {value!r} without a window, expected --window W beside it")
     if told.window is not None and told.contaminated:
         raise InputError("--contaminated trims rows, which windows share, expected it without --window")
     if told.window is not None and told.fast:
@@ -74,7 +76,7 @@ def main(words: list[str]) -> None:
         if told.window is None:
             sample = of_file(told.data, told.seed or 0, *listed)
         else:
-            rows = series.of_file(told.data, told.window, told.time, *listed)
+            rows = series.of_file(told.data, told.window, told.time, *listed, told.series)
     else:
         table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}

@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 
@@ -105,11 +106,12 @@ def _remember(told: Score, detector: Detector, found: Scored) -> None:
         here = [row for row in rows if first <= row < first + len(block)]
         if not here:
             continue
-        x, novel = detector.features(block, told.data, first, context)
+        seen = detector.seen(block, told.data, first, context)
         for row in here:
-            most = reasons(detector, x[row - first], novel[row - first], QUICK)[:REASONS]
+            x = seen.of(np.array([row - first]))[0]
+            most = reasons(detector, x, seen.novel[row - first], QUICK)[:REASONS]
             why[row] = [asdict(reason) for reason in most]
-            features[row] = x[row - first].tolist()
+            features[row] = x.tolist()
     top = [
         {"row": row, "score": score, "p_value": p, "reasons": why[row], "features": features[row]}
         for row, score, p in found.top

@@ -14,9 +14,10 @@ from anomaly import reader, scoring, series
 from anomaly.detector import Detector
 from anomaly.explain import reasons
 from anomaly.forecast import FLOOR, Forecast
+from anomaly.lineup import Lineup
 from anomaly.online import QUIET, online_scores, onsets
 from anomaly.scoring import Wish, score_file
-from anomaly.windows import Windows, holding, stream
+from anomaly.windows import Windows, stream
 from training.errors import InputError
 
 ROWS, WINDOW = 600, 20  # a window is wider than a block
@@ -61,8 +62,8 @@ def scored(place: Path, out: Path, source: str = "t.parquet", **wish: object) ->
 
 def test_a_window_ends_with_its_row() -> None:
     x = np.arange(10.0).reshape(5, 2)
-    np.testing.assert_array_equal(Windows(2).of(x, 5)[[0, 1, 4]], [[0, 1, 0, 1], [0, 1, 2, 3], [6, 7, 8, 9]])
-    np.testing.assert_array_equal(Windows(3).of(x, 1), [[4, 5, 6, 7, 8, 9]])
+    np.testing.assert_array_equal(Windows(2).of(x)[[0, 1, 4]], [[0, 1, 0, 1], [0, 1, 2, 3], [6, 7, 8, 9]])
+    np.testing.assert_array_equal(Windows(3).of(x)[4], [4, 5, 6, 7, 8, 9])
 
 
 def test_scores_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path) -> None:
@@ -123,8 +124,8 @@ def test_the_column_that_was_wrong_explains_a_row(place: Path) -> None:
     first, block, context = next(stream(detector, str(place / "t.parquet"), 300))
     assert len(context) == WINDOW - 1
     assert first <= 300 < first + 16
-    x, novel = detector.features(block, "t", first, context)
-    why = reasons(detector, x[300 - first], novel[300 - first])
+    seen = detector.seen(block, "t", first, context)
+    why = reasons(detector, seen.of(np.array([300 - first]))[0], seen.novel[300 - first])
     assert why[0].column == "a"
     assert why[0].share > 0.7
     table = parquet.read_table(place / "t.parquet")
@@ -212,7 +213,7 @@ def test_views_of_a_forecast_by_hand() -> None:
 
 
 def test_a_fitted_forecast_foretells_a_season() -> None:
-    x = Windows(16).of(np.sin(np.arange(500) / 5)[:, None], 500)[15:]
+    x = Windows(16).of(np.sin(np.arange(500) / 5)[:, None])[15:]
     fitted = Forecast.fit("forecast", torch.from_numpy(x), 16)
     assert float(fitted.deviation[0]) < 0.02
     moved = x.copy()
@@ -236,10 +237,23 @@ def test_onsets_are_what_is_highest_for_a_while() -> None:
     np.testing.assert_array_equal(found, [1.0, 3.0, 3.0 - QUIET, 2.0 - QUIET, 4.0])
 
 
-@given(marked=st.lists(st.booleans(), min_size=1, max_size=30), length=st.integers(1, 8))
-def test_rows_that_hold_a_marked_one_are_those_of_a_loop(marked: list[bool], length: int) -> None:
-    found = holding(np.array(marked), length)
-    assert found.tolist() == [any(marked[max(0, i + 1 - length) : i + 1]) for i in range(len(marked))]
+@given(
+    rows=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=30),
+    length=st.integers(1, 8),
+)
+def test_a_lineup_says_what_a_loop_over_each_series_says(rows: list[tuple[bool, int]], length: int) -> None:
+    marked, name = np.array([m for m, _ in rows]), np.array([n for _, n in rows])
+    lineup = Lineup(name)
+    held, windows = lineup.holding(marked, length), lineup.windows(np.arange(len(rows)), length)
+    assert lineup.count == len(set(name.tolist()))
+    assert sorted(np.concatenate(lineup.each()).tolist()) == list(range(len(rows)))
+    for i in range(len(rows)):
+        mine = [j for j in range(len(rows)) if name[j] == name[i]]
+        at = mine.index(i)
+        window = mine[max(0, at + 1 - length) : at + 1]
+        assert windows[i].tolist() == [mine[0]] * (length - len(window)) + window
+        assert held[i] == any(marked[j] for j in window)
+        assert (lineup.rank[i], lineup.left[i], lineup.size[i]) == (at, len(mine) - 1 - at, len(mine))
 
 
 def test_a_column_that_counts_the_rows_is_no_input_of_a_series(tmp_path: Path) -> None:
