@@ -124,15 +124,20 @@ class Windows:
 
     def lineup(self, table: pa.Table, source: str, first: int) -> Lineup:
         """Which series each row is of; `first` is the number of the first row."""
+        names = pa.array(self.names(table, source, first)).dictionary_encode()
+        return Lineup(names.indices.to_numpy(zero_copy_only=False).astype(int))
+
+    def names(self, table: pa.Table, source: str, first: int) -> np.ndarray:
+        """The name of the series of each row, empty where all rows are of one."""
         if self.series is None:
-            return one_series(len(table))
+            return np.full(len(table), "")
         if self.series not in table.column_names:
             raise InputError(f"{source} lacks the column {self.series!r}, expected the series of each row")
         place = Place(source, self.series, first)
         names = words(table[self.series], place)
         if names.null_count:
             raise place.refuse(int(np.asarray(names.is_null()).argmax()), "missing", "the name of a series")
-        return Lineup(names.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(int))
+        return names.to_numpy(zero_copy_only=False)
 
     def check_times(
         self, table: pa.Table, source: str, number: Int[np.ndarray, " N"], lineup: Lineup, checked: int = 0
@@ -179,13 +184,15 @@ class Windows:
 
 def times(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " N"]:
     """Dates as seconds, or numbers as they are."""
-    if is_number(cells.type):
-        return numbers(cells, place)
+    return numbers(cells, place) if are_numbers(cells, place) else instants(cells, place)
+
+
+def are_numbers(cells: pa.ChunkedArray, place: Place) -> bool:
+    """Whether times are numbers, by type or as most of the text is."""
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         text = words(cells, place)
-        if len(text) and 2 * looks_like(text, (NUMBER,))[0] > len(text):
-            return numbers(cells, place)
-    return instants(cells, place)
+        return len(text) > 0 and 2 * looks_like(text, (NUMBER,))[0] > len(text)
+    return is_number(cells.type)
 
 
 def with_time(schema: Schema, time: str | None, source: str) -> tuple[Schema, str | None]:

@@ -1,8 +1,10 @@
 """`lab evaluate DETECTOR DATA --label-column Y`: how well a detector tells labelled rows apart."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +17,17 @@ from anomaly.events import found_events, vus_pr
 from anomaly.lineup import Lineup, one_series
 from anomaly.measures import Alarms, alarms, ranking
 from anomaly.sample import labels
+from anomaly.strangest import Strangest
+from anomaly.trace import Judged
 from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
+from lab.strange_rows import as_it_ran, strange_rows
 from training.checkpoint import writing
 from training.errors import InputError
 
 GROUPS = 50  # of --by
+DRAWN_FOR = 8  # rows, the strangest: their series and columns are drawn
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,41 @@ def main(words_told: list[str]) -> None:
     if told.by is not None:
         lines += alarms(*kept, groups[judged], names, n, detector.alpha, count, block)
     found = {"source": told.data, "alpha": detector.alpha, "auroc": auroc, "average_precision": precision}
+    found |= {"by": told.by, "alarms": [asdict(line) for line in lines]}
+    if detector.windows:
+        found["series"] = _drawn(detector, told, score, flagged, anomaly, lineup)
     with writing(told.run / "evaluation.json") as file:
-        file.write(json.dumps(found | {"by": told.by, "alarms": [asdict(line) for line in lines]}).encode())
+        file.write(json.dumps(found).encode())
     print(f"{told.run} on {told.data}: {len(score)} rows, {int(anomaly.sum())} labelled as anomalies")
     print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
     if detector.windows:
         _print_events(flagged, score, anomaly, lineup, block)
     _print(lines, told.by)
+
+
+def _drawn(
+    detector: Detector,
+    told: Evaluate,
+    score: np.ndarray,
+    flagged: np.ndarray,
+    anomaly: np.ndarray,
+    lineup: Lineup,
+) -> list[dict[str, Any]]:
+    """The series of the strangest rows as they ran, with what is labelled."""
+    assert detector.windows is not None, "only series are drawn"
+    code = np.empty(len(score), int)
+    for i, rows in enumerate(lineup.each()):
+        code[rows] = i
+    top = Strangest(detector.windows.length)
+    top.add(0, score, code)
+    some = strange_rows(detector, told.data, [(int(row), 0.0, 0.0) for row in top.rows["row"][:DRAWN_FOR]])
+
+    def judged() -> Iterator[Judged]:
+        for first, block, _ in stream(detector, told.data):
+            here = slice(first, first + len(block))
+            yield first, block, score[here], flagged[here], anomaly[here]
+
+    return as_it_ran(detector, told.data, some, judged())
 
 
 def _print_events(

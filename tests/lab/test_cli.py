@@ -2,8 +2,10 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +204,12 @@ def test_a_detector_of_a_series_from_the_file_to_the_page(place: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected a row with 7 before it" in done.stderr
     assert lab("report", "windows", cwd=place).returncode == 0
-    assert "alarms come in bursts" in (place / "windows" / "report.html").read_text()
+    page = (place / "windows" / "report.html").read_text()
+    for told in ("alarms come in bursts", "The strangest columns and the score", "Bars beneath: labelled"):
+        assert told in page
+    named = sorted(map(int, re.findall(r"<tr><td>(\d+)</td>", page)))
+    assert any(120 <= row < 128 for row in named)
+    assert all(later - earlier >= 8 for earlier, later in pairwise(named))
 
 
 def test_runs_are_listed_with_their_scores(place: Path) -> None:
