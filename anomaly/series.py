@@ -26,10 +26,10 @@ from anomaly.cells import Place
 from anomaly.detector import Detector
 from anomaly.encoder import Encoder
 from anomaly.lineup import Lineup
-from anomaly.models import fit_window_member, members_of_windows
 from anomaly.reader import blocks, columns_of, of_array
 from anomaly.sample import ROWS, labels
 from anomaly.schema import Schema, Survey
+from anomaly.window_models import fit_window_member, members_of_windows
 from anomaly.windows import CELLS, WIDEST, Seen, Windows, times, with_time
 from generative.data import Table
 from training.errors import InputError

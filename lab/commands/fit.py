@@ -10,9 +10,11 @@ import tyro
 from anomaly import series
 from anomaly.calibration import needed
 from anomaly.detector import Detector
-from anomaly.models import members_of, members_of_windows
+from anomaly.models import members_of
 from anomaly.sample import of_file
+from anomaly.window_models import members_of_windows, window_config
 from generative import data
+from generative.parts.networks import Network
 from lab.arguments import parse
 from training.errors import InputError
 from training.folder import RunFolder, new_path
@@ -41,6 +43,7 @@ class Fit:
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
     series: str | None = None  # of several series in one file, the column that names the series of a row
+    network: Network | None = None  # how autoencoder, denoiser or vae read a window; default: dense
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
 
@@ -51,6 +54,9 @@ def main(words: list[str]) -> None:
         members_of(told.detector or "auto")
     else:
         members_of_windows(told.detector or "auto")
+    if told.network is not None and told.window is None:
+        raise InputError(f"network is {told.network!r} without a window, expected --window W beside it")
+    cfg = window_config(told.detector or "auto", told.network) if told.network else None
     if told.seed is not None and told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     if told.from_run is not None:
@@ -84,7 +90,7 @@ def main(words: list[str]) -> None:
     try:
         kind = told.detector or "auto"
         if told.window is not None:
-            detector = series.fit(rows, kind, told.seed or 0, told.alpha)
+            detector = series.fit(rows, kind, told.seed or 0, told.alpha, cfg)
         elif told.from_run is None:
             detector = Detector.fit(
                 sample, kind, told.seed or 0, told.alpha, None, told.contaminated, told.fast

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from anomaly import reader, scoring, series
+from anomaly import forecast, reader, scoring, series, window_models, windows
 from anomaly.detector import Detector
 from anomaly.explain import reasons
 from anomaly.forecast import FLOOR, Forecast
@@ -18,6 +18,8 @@ from anomaly.lineup import Lineup
 from anomaly.online import QUIET, online_scores, onsets
 from anomaly.scoring import Wish, score_file
 from anomaly.windows import Windows, stream
+from generative.parts.networks import Network
+from generative.parts.rows import Form
 from training.errors import InputError
 
 ROWS, WINDOW = 600, 20  # a window is wider than a block
@@ -260,3 +262,70 @@ def test_a_column_that_counts_the_rows_is_no_input_of_a_series(tmp_path: Path) -
     path = tmp_path / "t.csv"
     path.write_text("row,x\n" + "\n".join(f"{i},{(7 * i) % 11}" for i in range(300)))
     assert series.of_file(str(path), 4).schema.names == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "network"), [("autoencoder", "lstm"), ("vae", "conv"), ("denoiser", "conv"), ("som", None)]
+)
+def test_networks_read_windows_in_their_order(
+    kind: str, network: Network | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_models, "STEPS", 40)
+    cfg = window_models.window_config(kind, network) if network else None
+    detector = series.fit(series.of_table(rows(600, 0), 16), kind, alpha=0.1, cfg=cfg)
+    assert Form.unpack(detector.members[0].arrays()["form"]).shape == (16, len(detector.encoder.features))
+    detector.save(tmp_path / "model")
+    table = rows(100, 1)
+    again = Detector.load(tmp_path / "model").decision_function(table)
+    np.testing.assert_array_equal(again, detector.decision_function(table))
+    a = table["a"].to_numpy().copy()
+    a[60] += 9
+    spiked = detector.decision_function(table.set_column(1, "a", pa.array(a)))
+    assert spiked[60:76].mean() > again[60:76].mean()
+    np.testing.assert_allclose(spiked[:60], again[:60], rtol=1e-4, atol=1e-6)
+
+
+def test_wide_windows_are_put_together_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few numbers are held at once, what is scored is the same, and no piece is larger."""
+    table, probe = rows(400, 0), rows(100, 1)
+    detector = series.fit(series.of_table(table, 16), "forecast", alpha=0.1)
+    whole = detector.decision_function(probe)
+    monkeypatch.setattr(windows, "CELLS", 200)
+    monkeypatch.setattr(forecast, "CELLS", 100)
+    sizes: list[int] = []
+    usual = windows.Seen.of
+
+    def counted(seen: windows.Seen, chosen: np.ndarray) -> np.ndarray:
+        found = usual(seen, chosen)
+        sizes.append(found.size)
+        return found
+
+    monkeypatch.setattr(windows.Seen, "of", counted)
+    np.testing.assert_allclose(detector.decision_function(probe), whole, rtol=1e-9)
+    assert max(sizes) <= 200
+    assert sum(sizes) == 100 * 16 * len(detector.encoder.features)
+
+
+def test_of_more_windows_than_fit_every_so_many_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "CELLS", 20 * 16 * 3)
+    found = series.fit(series.of_table(rows(2_000, 0), 16), "forecast", alpha=0.1)
+    assert found.about["windows fitted"] == 20
+    assert len(found.references) <= 20
+    assert len(found.calibration) == 400 - 15  # calibration is streamed
+
+
+def test_a_window_too_wide_is_refused_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "WIDEST", 40)
+    with pytest.raises(InputError, match="windows of 16 rows have 48 numbers, expected 40 at most"):
+        series.fit(series.of_table(rows(400, 0), 16))
+    monkeypatch.setattr(forecast, "MOST", 2)
+    with pytest.raises(InputError, match="a forecast of 3 features at once is too much, expected 2 at most"):
+        Forecast.fit("forecast", torch.zeros(10, 12), 4)
+
+
+def test_a_forecast_of_many_features_looks_back_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "MOST", 6)
+    x = torch.randn(50, 16 * 3, generator=torch.Generator().manual_seed(0))
+    fitted = Forecast.fit("unrest", x, 16)
+    assert fitted.weight.shape == (6, 3)  # two lags of three features
+    assert fitted.score(x).isfinite().all()

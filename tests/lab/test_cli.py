@@ -304,6 +304,8 @@ BAD_CALLS = {
     "fit normal.csv --window 5 --contaminated --dir new": "expected it without --window",
     "fit normal.csv --window 5 --detector edges --dir new": "detector is 'edges', expected one of",
     "fit normal.csv --from model --window 5 --dir new": "expected no --window, --time or --series",
+    "fit normal.csv --network lstm --dir new": "expected --window W beside it",
+    "fit normal.csv --window 5 --network lstm --dir new": "expected a --detector among autoencoder",
     "fit normal.csv --series a --dir new": "expected --window W beside it",
     "fit normal.csv --window 5 --series z --dir new": "lacks the column 'z'",
     "fit normal.csv --window 5 --series a --time a --dir new": "are not different columns",
