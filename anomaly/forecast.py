@@ -16,7 +16,7 @@ nothing about the others, and `surprise.joined` puts them together.
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from training.errors import InputError
@@ -39,14 +39,26 @@ class Forecast:
         bias: Float[Tensor, " F"],
         deviation: Float[Tensor, " F"],
         usual: Float[Tensor, "3 F"],
+        columns: int,
+        looked_at: Int[Tensor, " F"],
     ) -> None:
         self.view, self.weight, self.bias, self.deviation = view, weight, bias, deviation
+        self.columns, self.looked_at = columns, looked_at  # features of a row, and those of them that count
         self.usual = usual  # mean and deviation of x, median of the log deviation of e
 
     @staticmethod
-    def fit(view: View, x: Float[Tensor, "B D"], length: int) -> "Forecast":
-        """The forecast learned from windows of `length` rows."""
-        columns = x.shape[1] // length
+    def fit(
+        view: View, x: Float[Tensor, "B D"], length: int, looked_at: Int[Tensor, " F"] | None = None
+    ) -> "Forecast":
+        """The forecast learned from windows of `length` rows; of their features some may be looked at alone.
+
+        Raises:
+            InputError: when they are too many.
+        """
+        every = x.shape[1] // length
+        looked_at = torch.arange(every) if looked_at is None else looked_at
+        x = _looked_at(x, every, looked_at)
+        columns = len(looked_at)
         if columns > MOST:
             raise InputError(f"a forecast of {columns} features at once is too much, expected {MOST} at most")
         lags = min(length // 2, MOST // columns)
@@ -58,7 +70,7 @@ class Forecast:
         bias = mean_now - mean_past @ weight
         deviation = (now - past @ weight - bias).std(0, correction=0)
         usual = torch.stack([mean_now, _positive(now.std(0, correction=0)), torch.zeros_like(mean_now)])
-        found = Forecast(view, weight, bias, _positive(deviation), usual)
+        found = Forecast(view, weight, bias, _positive(deviation), usual, every, looked_at)
         spread = torch.cat([found._spread(some) for some in x.split(found._together(x))])
         found.usual[2] = spread.median(0).values
         return found
@@ -75,6 +87,7 @@ class Forecast:
 
     def score(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """The view of the module docstring."""
+        x = _looked_at(x, self.columns, self.looked_at)
         return torch.cat([self._score(some) for some in x.split(self._together(x))])
 
     def _together(self, x: Float[Tensor, "B D"]) -> int:
@@ -110,13 +123,19 @@ class Forecast:
         """What `of_arrays` needs."""
         view = torch.tensor(VIEWS.index(self.view))
         numbers = {"weight": self.weight, "bias": self.bias, "deviation": self.deviation, "usual": self.usual}
-        return {"view": view, **numbers}
+        return {"view": view, "columns": torch.tensor(self.columns), "looked_at": self.looked_at, **numbers}
 
     @staticmethod
     def of_arrays(found: dict[str, Tensor]) -> "Forecast":
         """Reads what `arrays` gave."""
-        numbers = (found[name] for name in ("weight", "bias", "deviation", "usual"))
-        return Forecast(VIEWS[int(found["view"])], *numbers)
+        weight, bias, deviation, usual = (found[name] for name in ("weight", "bias", "deviation", "usual"))
+        view, columns = VIEWS[int(found["view"])], int(found["columns"])
+        return Forecast(view, weight, bias, deviation, usual, columns, found["looked_at"])
+
+
+def _looked_at(x: Float[Tensor, "B D"], columns: int, which: Int[Tensor, " F"]) -> Float[Tensor, "B E"]:
+    """Windows of some features of their rows."""
+    return x if len(which) == columns else x.unflatten(1, (-1, columns))[:, :, which].flatten(1)
 
 
 def _positive(deviation: Float[Tensor, " F"]) -> Float[Tensor, " F"]:

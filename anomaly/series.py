@@ -199,7 +199,7 @@ def fit(
         for name, part in cells.items()
     }
     encoder = Encoder.fit(series.schema, fitted)
-    seen = Seen(encoder.features_of(cells), encoder.novel(cells), lineup, windows.length)
+    seen = Seen(encoder.features_of(cells), encoder.novel(cells), lineup, windows.length, encoder.gaps)
     if seen.width > WIDEST:
         raise InputError(
             f"{series.source}: windows of {windows.length} rows have {seen.width} numbers,"
@@ -209,7 +209,8 @@ def fit(
     learn, judge = _some(learn, most), _some(judge, most)
     owner = windows.owners(encoder.owner)
     x, later = seen.of(learn), seen.of(judge)
-    members = [fit_window_member(n, x, later, owner, windows.length, seed, cfg) for n in names]
+    told = np.flatnonzero(~encoder.tells_gaps)
+    members = [fit_window_member(n, x, later, owner, told, windows.length, seed, cfg) for n in names]
     about = {
         "source": series.source,
         "rows": series.rows,

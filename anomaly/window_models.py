@@ -54,17 +54,19 @@ def fit_window_member(
     x: Float[np.ndarray, "B D"],
     later: Float[np.ndarray, "L D"],
     owner: Int[np.ndarray, " D"],
+    told: Int[np.ndarray, " T"],
     length: int,
     seed: int,
     cfg: Any = None,
 ) -> Member:
     """A model of windows of `length` rows, with the surprise of its scores of `later` windows.
 
+    `told` are the features of a row that say more than that something is missing: what forecasts look at.
     Windows share rows with their neighbours, so that leaving one out or folds would flatter the model.
     """
     rows = torch.from_numpy(x)
     if kind in VIEWS:
-        model: Scores = Forecast.fit(kind, rows, length)
+        model: Scores = Forecast.fit(kind, rows, length, torch.from_numpy(told) if len(told) else None)
     elif kind == "pca":
         model = PCA.fit(rows, seed)
     elif kind in FOLDED:

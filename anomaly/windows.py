@@ -4,6 +4,9 @@ A row's window is that row and the W − 1 before it, never a later one. The fir
 no window: they score 0, the least surprise, with the p-value 1. Files are streamed block by block, each with
 the rows before it that its windows need, so that scores are the same however the work is cut.
 
+A number that is missing stands in a window as the last one before it there, or else as the next one: a
+median in its place, as in rows that stand alone, would be a spike.
+
 A file may hold several series: a column names the series of each row. Rows of one come in order; series may
 follow one another or take turns. No window reaches from one into another. All share their models, and one
 that was not fitted is judged by the same. To know what came before a row of any of them the file is read
@@ -44,13 +47,19 @@ class Seen:
     novel: Bool[np.ndarray, "B C"]  # which inputs of the rows are such as no fitted row had
     lineup: Lineup | None = None  # of all N rows; None: rows stand alone
     length: int = 1  # rows of a window
+    gaps: Int[np.ndarray, "2 G"] | None = (
+        None  # features that are numbers, and those that say they are missing
+    )
 
     def of(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n D"]:
         """What is judged of some of the rows: features, or those of the window, oldest row first."""
         if self.lineup is None:
             return self.x[rows]
         before = len(self.x) - len(self.novel)
-        return self.x[self.lineup.windows(before + rows, self.length)].reshape(len(rows), -1)
+        windows = self.x[self.lineup.windows(before + rows, self.length)]
+        if self.gaps is not None and (missing := windows[:, :, self.gaps[1]] > 0.5).any():
+            windows[:, :, self.gaps[0]] = _filled(windows[:, :, self.gaps[0]], missing)
+        return windows.reshape(len(rows), -1)
 
     @property
     def width(self) -> int:
@@ -70,6 +79,13 @@ class Seen:
         size -= size % multiple if size > multiple else 0
         for begin in range(0, len(rows), size):
             yield rows[begin : begin + size]
+
+
+def _filled(x: Float[np.ndarray, "n W G"], missing: Bool[np.ndarray, "n W G"]) -> Float[np.ndarray, "n W G"]:
+    """The last number before each one that is missing, or else the next; as it is where all are."""
+    at = np.where(missing, 0, np.arange(x.shape[1])[None, :, None])
+    at = np.maximum(np.maximum.accumulate(at, axis=1), missing.argmin(1, keepdims=True))
+    return np.take_along_axis(x, at, axis=1)
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,8 @@ class Windows:
             table, source, np.arange(first - before, first - before + len(table)), lineup, before
         )
         cells = schema.cells(table, source, first - before)
-        return Seen(encoder.features_of(cells), encoder.novel(cells)[before:], lineup, self.length)
+        novel = encoder.novel(cells)[before:]
+        return Seen(encoder.features_of(cells), novel, lineup, self.length, encoder.gaps)
 
     def lineup(self, table: pa.Table, source: str, first: int) -> Lineup:
         """Which series each row is of; `first` is the number of the first row."""
