@@ -17,6 +17,7 @@ LANDER = ppo.Config(
     lam=0.98,
     entropy_coef=0.01,
     reward_scale=0.02,
+    average=0.9,
     run=RunConfig(steps=1_000_000),
 )
 
@@ -28,6 +29,18 @@ WALKER = ppo.Config(  # what robots that walk have in common
     normalise_obs=True,
     normalise_reward=True,
     run=RunConfig(steps=1_000_000),
+)
+
+HOPPER = replace(
+    WALKER,
+    env="Hopper-v5",
+    num_envs=16,
+    rollout=128,
+    epochs=10,
+    minibatch=256,
+    lr=5e-4,
+    deviation=0.6,
+    activation="tanh",
 )
 
 PPO = {
@@ -93,17 +106,8 @@ PPO = {
     # 3,291 at the end of one run, 160 CPU seconds on a busy machine:
     # `python -m benchmarks.returns --only ppo --env Hopper-v5 --backend envpool --seeds 1`. With ReLU and a
     # deviation of 0.15 a run (seed 100) stood still at 1,005.
-    "Hopper-v5": replace(
-        WALKER,
-        env="Hopper-v5",
-        num_envs=16,
-        rollout=128,
-        epochs=10,
-        minibatch=256,
-        lr=5e-4,
-        deviation=0.6,
-        activation="tanh",
-    ),
+    "Hopper-v5": HOPPER,
+    "Walker2d-v5": replace(HOPPER, env="Walker2d-v5", average=0.9),
 }
 
 DQN = {

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from anomaly.calibration import check_rate, needed
@@ -24,6 +23,7 @@ from lab.arguments import parse
 from lab.commands.score import load
 from lab.strange_rows import as_it_ran, strange_rows
 from training.checkpoint import writing
+from training.device import set_process
 from training.errors import InputError
 
 GROUPS = 50  # of --by
@@ -44,7 +44,7 @@ class Evaluate:
 def main(words_told: list[str]) -> None:
     """Parses and runs `lab evaluate DETECTOR DATA ...`."""
     told: Evaluate = parse(Evaluate, words_told, "lab evaluate", "Meets a detector with labelled rows.")
-    torch.set_num_threads(1)
+    set_process()
     detector = load(told.run)
     if told.alpha is not None:
         check_rate(told.alpha)
