@@ -147,7 +147,8 @@ class _Newest:
         self._number.append(np.arange(self.rows, self.rows + len(table)))
         self.rows += len(table)
         if sum(map(len, self._tables)) > 2 * self.keep:
-            self._put(*self.take())
+            table, strange, number, _ = self.take()
+            self._tables, self._strange, self._number = [table], [strange], [number]
 
     def take(self) -> tuple[pa.Table, Bool[np.ndarray, " N"], Int[np.ndarray, " N"], Lineup]:
         """The rows, which of them are strange, their numbers, and which series they are of."""
@@ -163,9 +164,6 @@ class _Newest:
         last = np.flatnonzero(lineup.left < each)
         table = table.take(pa.array(last)).combine_chunks()
         return table, strange[last], number[last], self.windows.lineup(table, self.source, 0)
-
-    def _put(self, table: pa.Table, strange: np.ndarray, number: np.ndarray, _: Lineup) -> None:
-        self._tables, self._strange, self._number = [table], [strange], [number]
 
 
 def _series(newest: _Newest, survey: Survey, label_column: str | None) -> Series:

@@ -1,4 +1,4 @@
-"""Models of windows by name: those of rows, forecasts, and networks that read it in its order of time."""
+"""Models of windows by name: those of rows, forecasts, and networks that read one in its order of time."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,11 +19,8 @@ from training.errors import InputError
 
 WINDOWED = (*VIEWS, "nearest")  # what `auto` joins where rows are windows of a series; chosen on made series
 NETWORKED = ("autoencoder", "denoiser", "vae")  # generative models that can read windows by time
-STEPS, HIDDEN, WIDTH = (
-    1_000,
-    32,
-    16,
-)  # of an lstm, and of convolutions; one core's minute
+STEPS = 1_000  # of an lstm or convolutions: a minute of one core
+HIDDEN, WIDTH = 32, 16  # size of an lstm, channels of the first convolution
 
 
 def members_of_windows(kind: str) -> tuple[str, ...]:
