@@ -17,6 +17,7 @@ from anomaly.detector_state import pack, unpack
 from anomaly.distilled import ROWS
 from anomaly.encoder import Encoder
 from anomaly.models import (
+    BLOCK,
     STRANGEST,
     Member,
     check_fast,
@@ -32,7 +33,7 @@ from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
-from anomaly.windows import Windows
+from anomaly.windows import Seen, Windows
 from generative import registry
 from generative.data import Table
 from training.checkpoint import load_model, save_model
@@ -164,9 +165,8 @@ class Detector:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names of the columns that must be there: those it looks at, and the time of a series."""
-        time = self.windows.time if self.windows else None
-        return (*self.columns, time) if time else self.columns
+        """The columns that must be there: those it looks at; of a series its name and its time."""
+        return (*self.columns, *(self.windows.reads if self.windows else ()))
 
     @property
     def owner(self) -> Int[np.ndarray, " F"]:
@@ -187,14 +187,14 @@ class Detector:
         """Rows that score higher are anomalies."""
         return threshold(self.calibration, self.alpha)
 
-    def features(
+    def seen(
         self,
         rows: np.ndarray | pa.Table,
         source: str = "the rows",
         first: int = 0,
         context: pa.Table | None = None,
-    ) -> tuple[Float[np.ndarray, "B F"], np.ndarray]:
-        """The features of rows, and which inputs are novel; `source` and `first` row are for messages.
+    ) -> Seen:
+        """Rows as the models look at them; `source` and `first` row are for messages.
 
         `context` are the rows just before, which the windows of a series reach back to.
         """
@@ -202,7 +202,7 @@ class Detector:
             raise InputError(f"rows are a {type(rows).__name__}, expected an array or an Arrow table")
         table = rows if isinstance(rows, pa.Table) else of_array(np.asarray(rows), self.columns)
         if self.windows:
-            return self.windows.features(self.schema, self.encoder, table, source, first, context)
+            return self.windows.seen(self.schema, self.encoder, table, source, first, context)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):
             for name, values in cells.items():
@@ -211,7 +211,15 @@ class Detector:
                     raise InputError(
                         f"{source}: column {name!r}, row {at} is missing (NaN), expected a number"
                     )
-        return self.encoder.features_of(cells), self.encoder.novel(cells)
+        return Seen(self.encoder.features_of(cells), self.encoder.novel(cells))
+
+    def score_seen(self, seen: Seen) -> Float[np.ndarray, " B"]:
+        """The scores of rows, 0 for those that have no window."""
+        score = [
+            self.score_features(seen.of(rows), seen.novel[rows].sum(1))
+            for rows in seen.pieces(np.arange(len(seen.novel)), BLOCK)
+        ]
+        return np.where(seen.judged, np.concatenate([np.zeros(0), *score]), 0.0)
 
     def score_features(
         self, x: Float[np.ndarray, "B F"], novelties: Int[np.ndarray, " B"]
@@ -229,14 +237,7 @@ class Detector:
         context: pa.Table | None = None,
     ) -> Float[np.ndarray, " B"]:
         """How strange each row is: nats of surprise, or what a trained model gives (`of_run`)."""
-        x, novel = self.features(rows, source, first, context)
-        score = self.score_features(x, novel.sum(1))
-        score[: self.unjudged(context)] = 0.0
-        return score
-
-    def unjudged(self, context: pa.Table | None = None) -> int:
-        """How many of the rows that follow `context` have no window; they score 0."""
-        return max(0, self.windows.before - (0 if context is None else len(context))) if self.windows else 0
+        return self.score_seen(self.seen(rows, source, first, context))
 
     def p_value(self, rows: np.ndarray | pa.Table) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""

@@ -57,6 +57,8 @@ class Encoder:
             owners += [i] * len(labels)
         self.features = tuple(names[i] for i in kept)
         self.owner = np.array(owners, int)[kept]  # (F,) which input each feature comes from
+        last = np.cumsum(np.bincount(owners)) - 1  # of each column's features: whether it is missing
+        self.tells_gaps = np.isin(kept, last)  # (F,)
 
     @staticmethod
     def fit(schema: Schema, cells: Mapping[str, Any]) -> "Encoder":
@@ -76,6 +78,18 @@ class Encoder:
         """Every column as it is: the value is a feature, whether it is missing is none, nothing is novel."""
         codings = tuple(Coding(name, "numeric", gaps=True) for name in columns)
         return Encoder(codings, np.arange(0, 2 * len(codings), 2), 0)
+
+    @property
+    def gaps(self) -> Int[np.ndarray, "2 G"]:
+        """Features that are numbers, and for each the feature that says whether it is missing."""
+        found = [
+            (f, f + 1)
+            for f in range(len(self.kept) - 1)
+            if self.codings[self.owner[f]].kind == "numeric"
+            and self.tells_gaps[f + 1]
+            and self.owner[f] == self.owner[f + 1]
+        ]
+        return np.array(found, int).reshape(-1, 2).T
 
     @property
     def novelty(self) -> float:

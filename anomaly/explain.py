@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from anomaly.detector import Detector
+from anomaly.windows import CELLS
 from training.seeds import numpy_generator
 
 QUICK, CAREFUL = 2, 32  # orders
@@ -49,9 +50,11 @@ def contributions(
         place = np.empty(count, int)
         place[order] = np.arange(count)
         taken = place[None, :] < np.arange(count + 1)[:, None]  # (C + 1, C): the first 0, 1, ... columns
-        hybrids = np.where(taken[:, owner], x, y)
-        steps = np.diff(detector.score_features(hybrids, (taken & novel).sum(1)))
-        total[order] += steps
+        score = [
+            detector.score_features(np.where(some[:, owner], x, y), (some & novel).sum(1))
+            for some in np.array_split(taken, -(-taken.shape[0] * len(x) // CELLS))
+        ]
+        total[order] += np.diff(np.concatenate(score))
     return total / (2 * len(half))
 
 

@@ -23,6 +23,7 @@ from anomaly.surprise import Surprise, joined
 from anomaly.trees import Trees
 from generative import registry
 from generative.data import Table, split
+from generative.parts.rows import Form
 from training.errors import InputError
 from training.networks import HasModes, evaluating
 from training.seeds import numpy_generator
@@ -51,7 +52,6 @@ OWN: dict[str, Any] = {
 }
 DISTILLED = "distilled"  # what stands for all members of a fast detector
 RESTORED: dict[str, Any] = {**OWN, **dict.fromkeys(VIEWS, Forecast), DISTILLED: Distilled}
-WINDOWED = (*VIEWS, "nearest")  # what `auto` joins where rows are windows of a series; chosen on made series
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
@@ -99,14 +99,6 @@ def kinds() -> tuple[str, ...]:
     return ("auto", "ensemble", *OWN, *KINDS, *registry.MODULES)
 
 
-def members_of_windows(kind: str) -> tuple[str, ...]:
-    """The models that a detector of windows joins; raises InputError for a name that it does not know."""
-    known = tuple(name for name in (*kinds(), *VIEWS) if name not in KINDS)
-    if kind not in known:
-        raise InputError(f"detector is {kind!r}, expected one of {', '.join(known)}")
-    return WINDOWED if kind in ("auto", "ensemble") else (kind,)
-
-
 def members_of(kind: str, pictures: bool = False) -> tuple[str, ...]:
     """The models that a detector of rows, or of `pictures`, joins; raises InputError for an unknown name."""
     if kind not in kinds():
@@ -121,36 +113,6 @@ def check_fast(names: Sequence[str]) -> None:
     for name in names:
         if name not in FOLDED:
             raise InputError(f"detector is {name!r}, a fast one expects auto or one of {', '.join(FOLDED)}")
-
-
-def fit_window_member(
-    kind: str,
-    x: Float[np.ndarray, "B D"],
-    later: Float[np.ndarray, "L D"],
-    owner: Int[np.ndarray, " D"],
-    length: int,
-    seed: int,
-    cfg: Any = None,
-) -> Member:
-    """A model of windows of `length` rows, with the surprise of its scores of `later` windows.
-
-    Windows share rows with their neighbours, so that leaving one out or folds would flatter the model.
-    """
-    rows = torch.from_numpy(x)
-    if kind in VIEWS:
-        model: Scores = Forecast.fit(kind, rows, length)
-    elif kind == "pca":
-        model = PCA.fit(rows, seed)
-    elif kind in FOLDED:
-        model = FOLDED[kind](rows, torch.from_numpy(np.unique(owner, return_inverse=True)[1]), seed)[0]
-    else:
-        cfg = registry.module(kind).Config() if cfg is None else cfg
-        cfg = replace(cfg, run=replace(cfg.run, seed=seed))
-        table = Table(np.concatenate([x, later]), tuple(f"x{i}" for i in range(x.shape[1])), "the windows")
-        fit, select = np.arange(len(x)), np.arange(len(x), len(table.x))
-        model = fit_model(kind, cfg, table, fit, select)
-    surprise = Surprise.fit(score_rows(model, later))
-    return Member(kind, model, surprise, cfg)
 
 
 def fit_member(
@@ -258,7 +220,8 @@ def fit_model(
         InputError: for an unknown kind, and when no score of the selection rows is finite.
     """
     part = registry.module(kind)
-    learner = part.Learner(cfg, torch.from_numpy(table.x[fit]))
+    form = Form(table.x.shape[1], table.shape)
+    learner = part.Learner(cfg, torch.from_numpy(table.x[fit]), None, form)
     every = cfg.run.evaluate_every or cfg.run.steps
     best, weights = np.inf, {}
     for step, _ in part.train(cfg, learner):

@@ -56,7 +56,7 @@ def online_scores(
         raise InputError("the series has gaps or infinite numbers, expected numbers alone")
     mean, deviation = x[:first].mean(0), x[:first].std(0)
     scaled = (x - mean) / np.where(deviation > 0, deviation, 1.0)
-    windows = Windows(window).of(scaled, len(x))
+    windows = Windows(window).of(scaled)
     half = first // 2
     parts = [(0, half, windows[half:first]), (half, first, windows[:half])]
     for begin in range(first, len(x), REFIT):

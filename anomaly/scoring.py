@@ -7,6 +7,7 @@ with the parts that it lacks. When all are there, p-values and flags are made an
 import fcntl
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
 from anomaly.reader import BLOCK
+from anomaly.strangest import Strangest
 from anomaly.windows import stream
 from training.arrays import npy
 from training.checkpoint import MANIFEST, writing
@@ -27,7 +29,6 @@ from training.errors import InputError
 
 PART = 16 * BLOCK
 SUFFIXES = (".csv", ".parquet")
-TOP = 20  # rows that the summary names
 BINS = 60
 
 
@@ -64,7 +65,7 @@ def score_file(detector: Detector, folder: Path, source: str, out: Path, wish: W
     """
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out} is of the kind {out.suffix!r}, expected {' or '.join(SUFFIXES)}")
-    kind = _record(min(wish.explain, len(detector.columns)))
+    kind = _record(min(wish.explain, len(detector.columns)), detector)
     with _aside(out, _identity(folder, source, wish)) as parts:
         try:
             _score_parts(detector, source, wish, kind, parts)
@@ -76,8 +77,10 @@ def score_file(detector: Detector, folder: Path, source: str, out: Path, wish: W
     return found
 
 
-def _record(explained: int) -> np.dtype:
+def _record(explained: int, detector: Detector) -> np.dtype:
     fields: list[Any] = [("score", "f8")]
+    if detector.windows and detector.windows.series:
+        fields.append(("series", "u4"))
     if explained:
         fields += [("reference", "i4"), ("column", "i4", (explained,)), ("share", "f4", (explained,))]
     return np.dtype(fields)
@@ -157,27 +160,29 @@ def _score_block(
     kind: np.dtype,
 ) -> np.ndarray:
     """The records of a whole block; `context` are the rows before that its windows need."""
-    x, novel = detector.features(block, source, first, context)
-    records = np.zeros(len(x), kind)
-    score = detector.score_features(x, novel.sum(1))
-    score[: detector.unjudged(context)] = 0.0
+    seen = detector.seen(block, source, first, context)
+    records = np.zeros(len(block), kind)
+    score = detector.score_seen(seen)
     records["score"] = score
     if not np.isfinite(score).all():
         at = first + int((~np.isfinite(score)).argmax())
         raise InputError(
             f"{source}: the score of row {at} is not finite, expected numbers nearer to the fitted"
         )
+    if detector.windows and detector.windows.series:
+        records["series"] = [zlib.crc32(n.encode()) for n in detector.windows.names(block, source, first)]
     if "column" in (kind.names or ()):
         records["column"] = -1
         shown = kind["column"].shape[0]
         strange = np.flatnonzero(detector.p_of(score) <= max(wish.alpha, wish.fdr or 0.0) + 1e-12)
-        references = nearest_reference(detector, x[strange])
-        for row, reference in zip(strange, references, strict=True):
-            phi = contributions(detector, x[row], novel[row], int(reference), QUICK)
-            most = np.argsort(-phi, kind="stable")[:shown]
-            records["reference"][row] = reference
-            records["column"][row] = np.where(phi[most] > 0, most, -1)
-            records["share"][row] = shares(phi)[most]
+        for rows in seen.pieces(strange):
+            x = seen.of(rows)
+            for row, its, reference in zip(rows, x, nearest_reference(detector, x), strict=True):
+                phi = contributions(detector, its, seen.novel[row], int(reference), QUICK)
+                most = np.argsort(-phi, kind="stable")[:shown]
+                records["reference"][row] = reference
+                records["column"][row] = np.where(phi[most] > 0, most, -1)
+                records["share"][row] = shares(phi)[most]
     return records
 
 
@@ -192,16 +197,13 @@ def _put_together(detector: Detector, parts: Path, out: Path, wish: Wish, kind: 
     edges = _edges(detector, parts)
     rows, anomalies = 0, 0
     counts, strangers = np.zeros(len(edges) - 1, int), np.zeros(n + 1, int)
-    top = np.zeros(0, dtype=[("row", "i8"), ("score", "f8")])
+    apart = detector.windows.length if detector.windows else 1
+    top = Strangest(apart)
     for start, records in _parts(parts):
         score = records["score"]
         counts += np.histogram(score, edges)[0]
         strangers += np.bincount(n - np.searchsorted(detector.calibration, score, "left"), minlength=n + 1)
-        most = np.argsort(-score, kind="stable")[:TOP]
-        here = np.zeros(len(most), top.dtype)
-        here["row"], here["score"] = start + most, score[most]
-        top = np.concatenate([top, here])
-        top = top[np.argsort(-top["score"], kind="stable")][:TOP]
+        top.add(start, score, records["series"].astype(int) if "series" in (kind.names or ()) else None)
     limit = wish.alpha if wish.fdr is None else discoveries(strangers, wish.fdr)
     with writing(out) as file, _Writer(file, out.suffix, _schema(kind)) as writer:
         for start, records in _parts(parts):
@@ -209,8 +211,12 @@ def _put_together(detector: Detector, parts: Path, out: Path, wish: Wish, kind: 
             rows += len(table)
             anomalies += table["anomaly"].to_pylist().count(1)
             writer.write(table)
-    p = detector.p_of(top["score"])
-    named = [(int(r), float(s), float(q)) for (r, s), q in zip(top.tolist(), p, strict=True)]
+    p = detector.p_of(top.rows["score"])
+    named = [
+        (int(one["row"]), float(one["score"]), float(q))
+        for one, q in zip(top.rows, p, strict=True)
+        if apart == 1 or q < 1  # of a series 1 may be a row that has no window
+    ]
     return Scored(rows, anomalies, limit, counts.tolist(), edges.tolist(), named)
 
 

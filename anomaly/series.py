@@ -2,9 +2,11 @@
 
     | models: the first 60 % | surprise of their scores: the next 20 % | calibration: the last 20 % |
 
-The rows of the parts are disjoint: the first W − 1 windows of a part, which reach back into the one before,
-are left out (a gap). Windows with a row labelled as an anomaly are left out as well. Of a file of more than
-ROWS rows (fewer where windows are wide: CELLS) the last are used, as the newest say most about what comes.
+Of several series in one file each is cut like that, and all share one detector. The rows of the parts are
+disjoint: the first W − 1 windows of a part, which reach back into the one before, are left out (a gap).
+Windows with a row labelled as an anomaly are left out as well. Of a file of more than ROWS rows (fewer where
+there are many columns: CELLS) the last are used, of several series as many of each, as the newest say most
+about what comes. Models learn from at most CELLS numbers: of more windows, every so many.
 
 What the p-values promise: that at most alpha of normal rows are flagged in the long run, if the series goes
 on as in its last part. Windows share rows, so alarms come in bursts, and the realised rate spreads as if
@@ -12,7 +14,7 @@ there were only as many scores as disjoint blocks of W rows. Nothing is promised
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,15 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from anomaly.calibration import check_rate, smallest_alpha
+from anomaly.cells import Place
 from anomaly.detector import Detector
 from anomaly.encoder import Encoder
-from anomaly.models import fit_window_member, members_of_windows
+from anomaly.lineup import Lineup
 from anomaly.reader import blocks, columns_of, of_array
-from anomaly.sample import CELLS, ROWS, labels
+from anomaly.sample import ROWS, labels
 from anomaly.schema import Schema, Survey
-from anomaly.windows import Windows, holding, with_time
+from anomaly.window_models import fit_window_member, members_of_windows
+from anomaly.windows import CELLS, WIDEST, Seen, Windows, times, with_time
 from generative.data import Table
 from training.errors import InputError
 
@@ -42,6 +46,7 @@ class Series:
     table: pa.Table
     schema: Schema
     windows: Windows
+    lineup: Lineup
     strange: Bool[np.ndarray, " N"]  # rows that are labelled as anomalies
     source: str
     rows: int  # in the source
@@ -53,17 +58,19 @@ class Series:
         Raises:
             InputError: when there is none.
         """
-        first = round(begin * len(self.table)) + self.windows.before
-        last = round(end * len(self.table))
-        ends = np.arange(first, max(first, last))
-        found = ends[~holding(self.strange, self.windows.length)[ends]]
+        first = np.round(begin * self.lineup.size) + self.windows.before
+        last = np.round(end * self.lineup.size)
+        inside = (first <= self.lineup.rank) & (self.lineup.rank < last)
+        found = np.flatnonzero(inside & ~self.lineup.holding(self.strange, self.windows.length))
         if not len(found):
             least = int(np.ceil(LEAST * (self.windows.length + 1)))
             cut = f", of which the last {len(self.table)} fit" if len(self.table) < self.rows else ""
             marked = f" and {int(self.strange.sum())} labelled as anomalies" if self.strange.any() else ""
+            of = f" of {self.lineup.count} series" if self.windows.series else ""
             raise InputError(
-                f"{self.source} has {self.rows} rows{cut}{marked}, expected at least {least} for windows of"
-                f" {self.windows.length}: some for models, for their surprise and for calibration, with gaps"
+                f"{self.source} has {self.rows} rows{of}{cut}{marked}, expected at least {least}"
+                f"{' of one series' if of else ''} for windows of {self.windows.length}:"
+                " some for models, for their surprise and for calibration, with gaps"
             )
         return found
 
@@ -75,65 +82,97 @@ def of_file(
     columns: Sequence[str] = (),
     label_column: str | None = None,
     categorical: Sequence[str] = (),
+    name: str | None = None,
 ) -> Series:
-    """The series of a file; the parameters are those of `sample.of_file`, and the window and its time.
+    """The series of a file, or several that the column `name` tells apart.
+
+    The other parameters are those of `sample.of_file`, and the window and its time.
 
     Raises:
         InputError: when the file cannot be read, lacks a column, or its times do not grow.
     """
-    windows = Windows(window, time)
-    names = columns_of(source)
-    for name in (*columns, *categorical, *(n for n in (label_column, time) if n)):
-        if name not in names:
-            raise InputError(f"{source} lacks the column {name!r}, expected one of {', '.join(names[:8])}")
-    if time is not None and time == label_column:
-        raise InputError(f"the label and the time are both {time!r}, expected two columns")
-    inputs = tuple(n for n in (columns or names) if n not in (label_column, time))
-    wanted = tuple(dict.fromkeys((*inputs, *(n for n in (label_column, time) if n))))
-    keep = min(ROWS, CELLS // max(1, len(inputs)))
+    windows = Windows(window, time, name)
+    known = columns_of(source)
+    special = {"label": label_column, "time": time, "name of the series": name}
+    apart = tuple(column for column in special.values() if column)
+    for column in (*columns, *categorical, *apart):
+        if column not in known:
+            raise InputError(f"{source} lacks the column {column!r}, expected one of {', '.join(known[:8])}")
+    if len(set(apart)) < len(apart):
+        told = " and ".join(f"the {what} {column!r}" for what, column in special.items() if column)
+        raise InputError(f"{told} are not different columns, expected one for each")
+    inputs = tuple(column for column in (columns or known) if column not in apart)
+    keep = max(1, min(ROWS, CELLS // max(1, len(inputs))))
     survey = Survey(source, keep, 0, categorical, counters=not columns)
-    kept: list[pa.Table] = []
-    strange: list[np.ndarray] = []
-    rows = 0
-    for first, block in blocks(source, wanted):
+    newest: _Newest | None = None
+    for first, block in blocks(source, tuple(dict.fromkeys((*inputs, *apart)))):
         truth = np.zeros(len(block), bool)
         if label_column:
             truth = labels(block[label_column], source, label_column, first)
             block = block.drop_columns([label_column])
-        survey.add(block.drop_columns([time]) if time else block)
-        kept, strange, rows = [*kept, block], [*strange, truth], rows + len(block)
-        while sum(map(len, kept)) - len(kept[0]) >= keep:
-            kept, strange = kept[1:], strange[1:]
-    return _series(
-        pa.concat_tables(kept), survey, windows, np.concatenate(strange), source, rows, label_column
-    )
+        if time:
+            times(block[time], Place(source, time, first))  # refuses what is wrong where it has its number
+        survey.add(block.drop_columns(list(windows.reads)))
+        newest = newest or _Newest(windows, source, keep)
+        newest.add(block, truth)
+    assert newest is not None, "a file without rows is refused"
+    return _series(newest, survey, label_column)
 
 
-def of_table(data: Table | pa.Table, window: int, time: str | None = None) -> Series:
+def of_table(data: Table | pa.Table, window: int, time: str | None = None, name: str | None = None) -> Series:
     """The series of a table of numbers, or of an Arrow table."""
     table = of_array(data.x, data.columns) if isinstance(data, Table) else data
     source = data.source if isinstance(data, Table) else "the table"
+    windows = Windows(window, time, name)
     survey = Survey(source, max(1, len(table)), 0)
-    survey.add(table.drop_columns([time]) if time else table)
-    strange = np.zeros(len(table), bool)
-    return _series(table, survey, Windows(window, time), strange, source, len(table), None)
+    survey.add(table.drop_columns(list(windows.reads)))
+    newest = _Newest(windows, source, len(table))
+    newest.add(table, np.zeros(len(table), bool))
+    return _series(newest, survey, None)
 
 
-def _series(
-    table: pa.Table,
-    survey: Survey,
-    windows: Windows,
-    strange: Bool[np.ndarray, " N"],
-    source: str,
-    rows: int,
-    label_column: str | None,
-) -> Series:
-    schema, time = with_time(survey.schema(), windows.time, source)
-    windows = Windows(windows.length, time)
-    keep = min(ROWS, CELLS // (windows.length * len(schema.inputs)))
-    table, strange = table.slice(max(0, len(table) - keep)), strange[-keep:]
-    windows.check_times(table, source, rows - len(table))
-    return Series(table, schema, windows, strange, source, rows, label_column)
+class _Newest:
+    """The last rows of a stream of tables: `keep` in all, of several series as many of each."""
+
+    def __init__(self, windows: Windows, source: str, keep: int) -> None:
+        self.windows, self.source, self.keep, self.rows = windows, source, keep, 0
+        self._tables: list[pa.Table] = []
+        self._strange: list[np.ndarray] = []
+        self._number: list[np.ndarray] = []
+
+    def add(self, table: pa.Table, strange: Bool[np.ndarray, " B"]) -> None:
+        """The next rows, and which of them are labelled as anomalies."""
+        self._tables.append(table)
+        self._strange.append(strange)
+        self._number.append(np.arange(self.rows, self.rows + len(table)))
+        self.rows += len(table)
+        if sum(map(len, self._tables)) > 2 * self.keep:
+            table, strange, number, _ = self.take()
+            self._tables, self._strange, self._number = [table], [strange], [number]
+
+    def take(self) -> tuple[pa.Table, Bool[np.ndarray, " N"], Int[np.ndarray, " N"], Lineup]:
+        """The rows, which of them are strange, their numbers, and which series they are of."""
+        table = pa.concat_tables(self._tables)
+        strange, number = np.concatenate(self._strange), np.concatenate(self._number)
+        lineup = self.windows.lineup(table, self.source, self.rows - len(table))
+        each = self.keep // lineup.count
+        if not each:
+            raise InputError(
+                f"{self.source}: column {self.windows.series!r} names {lineup.count} series or more,"
+                f" expected {self.keep} at most"
+            )
+        last = np.flatnonzero(lineup.left < each)
+        table = table.take(pa.array(last)).combine_chunks()
+        return table, strange[last], number[last], self.windows.lineup(table, self.source, 0)
+
+
+def _series(newest: _Newest, survey: Survey, label_column: str | None) -> Series:
+    source = newest.source
+    schema, time = with_time(survey.schema(), newest.windows.time, source)
+    windows = replace(newest.windows, time=time)
+    table, strange, number, lineup = newest.take()
+    windows.check_times(table, source, number, lineup)
+    return Series(table, schema, windows, lineup, strange, source, newest.rows, label_column)
 
 
 def fit(
@@ -147,21 +186,29 @@ def fit(
     names = members_of_windows(kind)
     if alpha is not None:
         check_rate(alpha)
-    windows = series.windows
+    windows, lineup = series.windows, series.lineup
     learn, judge, calibrate = (
         series.part(*ends) for ends in ((0.0, MODELS), (MODELS, SURPRISE), (SURPRISE, 1.0))
     )
-    cells = series.schema.cells(series.table, series.source, series.rows - len(series.table))
-    seen = np.arange(len(series.table)) < round(MODELS * len(series.table))
+    cells = series.schema.cells(series.table, series.source)
+    early = lineup.rank < np.round(MODELS * lineup.size)
     fitted = {
-        name: part[seen] if isinstance(part, np.ndarray) else part.filter(pa.array(seen))
+        name: part[early] if isinstance(part, np.ndarray) else part.filter(pa.array(early))
         for name, part in cells.items()
     }
     encoder = Encoder.fit(series.schema, fitted)
-    x = windows.of(encoder.features_of(cells), len(series.table))
+    seen = Seen(encoder.features_of(cells), encoder.novel(cells), lineup, windows.length, encoder.gaps)
+    if seen.width > WIDEST:
+        raise InputError(
+            f"{series.source}: windows of {windows.length} rows have {seen.width} numbers,"
+            f" expected {WIDEST} at most: fewer rows or columns"
+        )
+    most = CELLS // seen.width
+    learn, judge = _some(learn, most), _some(judge, most)
     owner = windows.owners(encoder.owner)
-    members = [fit_window_member(n, x[learn], x[judge], owner, windows.length, seed, cfg) for n in names]
-    some = np.unique(np.linspace(0, len(learn) - 1, REFERENCES).round().astype(int))
+    x, later = seen.of(learn), seen.of(judge)
+    told = np.flatnonzero(~encoder.tells_gaps)
+    members = [fit_window_member(n, x, later, owner, told, windows.length, seed, cfg) for n in names]
     about = {
         "source": series.source,
         "rows": series.rows,
@@ -170,13 +217,33 @@ def fit(
         "label column": series.label_column,
         "window": windows.length,
         "time column": windows.time,
+        "series column": windows.series,
+        "series": lineup.count,
         "windows fitted": len(learn),
-        "calibrated on": f"windows at the end of the series ({len(calibrate) // windows.length} disjoint)",
+        "calibrated on": f"windows at the end of {_ends(series, calibrate)}",
     }
+    references = seen.of(_some(learn, min(REFERENCES, most)))
     found = Detector(
-        kind, series.schema, encoder, members, np.zeros(1), x[learn[some]], alpha or 0.0, about, windows
+        kind, series.schema, encoder, members, np.zeros(1), references, alpha or 0.0, about, windows
     )
-    score = found.score_features(x[calibrate], encoder.novel(cells)[calibrate].sum(1))
+    score = np.concatenate(
+        [found.score_features(seen.of(rows), seen.novel[rows].sum(1)) for rows in seen.pieces(calibrate)]
+    )
     found.calibration = np.sort(score)
     found.alpha = smallest_alpha(len(score)) if alpha is None else alpha
     return found
+
+
+def _some(rows: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
+    """The rows, or so many of them evenly spaced."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
+def _ends(series: Series, calibrate: Int[np.ndarray, " n"]) -> str:
+    """Whose end the windows are at, and how many of them share no row."""
+    used = np.zeros(len(series.table), bool)
+    used[calibrate] = True
+    each = [int(used[rows].sum()) for rows in series.lineup.each()]
+    disjoint = sum(max(int(count > 0), count // series.windows.length) for count in each)
+    whose = f"{sum(count > 0 for count in each)} series" if series.windows.series else "the series"
+    return f"{whose} ({disjoint} disjoint)"

@@ -2,6 +2,7 @@
 series: `anomaly_series`.
 
     python -m benchmarks.anomaly --data DIR [--what tables|images|series|made] [--seeds 3]
+    python -m benchmarks.anomaly --what networks                       that read windows: `anomaly_networks`
     python -m benchmarks.anomaly --what speed                          beside PyOD: `anomaly_speed`
 
 DIR has `adbench/*.npz` with `X` and `y`, 1 for anomalies. One configuration everywhere; no label of a test
@@ -29,7 +30,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.calibration import p_values, realised_range
 from anomaly.detector import Detector
-from benchmarks import anomaly_images, anomaly_series, anomaly_speed
+from benchmarks import anomaly_images, anomaly_networks, anomaly_series, anomaly_speed
 from generative.data import Table
 from training.arrays import npz
 
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     parser.add_argument(
         "--what",
-        choices=("tables", "images", "series", "made", "speed"),
+        choices=("tables", "images", "series", "made", "networks", "speed"),
         default="tables",
         help="what is measured",
     )
@@ -102,6 +103,9 @@ def main() -> None:
         return
     if told.what == "made":
         anomaly_series.run(None)
+        return
+    if told.what == "networks":
+        anomaly_networks.run()
         return
     if data is None:
         parser.error("--data is missing, expected the folder of the data")

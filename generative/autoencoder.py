@@ -33,7 +33,7 @@ class Config:
 
     data: str = "digits"  # digits, a file (.csv .parquet .npy .npz IDX), or a folder of pictures
     missing: bool = False  # numbers may be missing (NaN)
-    network: Network = "dense"  # conv for pictures, lstm for sequences
+    network: Network = "dense"  # conv for pictures and sequences, lstm for sequences
     latent: int = 8  # numbers in z
     hidden: tuple[int, ...] = (
         128,

@@ -38,7 +38,7 @@ class Config:
     data: str = "digits"  # digits, a file (.csv .parquet .npy .npz IDX), or a folder of pictures
     lowest: float = 0.1  # σ, in deviations of a column
     highest: float = 1.0  # σ
-    network: Network = "dense"  # conv for pictures, lstm for sequences
+    network: Network = "dense"  # conv for pictures and sequences, lstm for sequences
     latent: int = 32  # numbers in z
     hidden: tuple[int, ...] = (
         256,

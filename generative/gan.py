@@ -133,6 +133,8 @@ class GAN(nn.Module):
         if cfg.network != "auto":
             network = cfg.network
         check_form(network, form)
+        if network == "conv" and len(form.shape) == 2:
+            raise InputError("a row is a sequence, the convolutions of a GAN expect pictures")
         if cfg.conditional and form.classes < 2:
             raise InputError(f"the data has {form.classes} labels, a conditional GAN expects 2 or more")
         self.register_buffer("form", form.pack())

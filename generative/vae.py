@@ -53,7 +53,7 @@ class Config:
     likelihood: Literal["gaussian", "bernoulli", "categorical", "mixed"] = "gaussian"  # p(x|z): see above
     binarise: bool = False  # bernoulli: pixels are drawn black or white by their brightness at every update
     conditional: bool = False  # encoder and decoder are told a row's label
-    network: Network = "dense"  # conv for pictures, lstm for sequences
+    network: Network = "dense"  # conv for pictures and sequences, lstm for sequences
     latent: int = 8  # numbers in z
     hidden: tuple[int, ...] = (128, 64)  # layers of a dense encoder, which the decoder mirrors; of an lstm
     width: int = 32  # channels of a convolutional encoder's first layer

@@ -13,6 +13,7 @@ from anomaly.measures import Alarms
 from lab.figures import FAULTS, NORMAL, QUIET, draw
 from lab.latent_map import latent_map
 from lab.page import Page
+from lab.series_figure import series_caption, series_figure
 from training.errors import InputError
 
 
@@ -24,7 +25,7 @@ def detector_page(run: Path, out: Path) -> None:
     if scored := _kept(run / "scored.json"):
         _scored(page, detector, scored)
     if evaluated := _kept(run / "evaluation.json"):
-        _evaluated(page, evaluated)
+        _evaluated(page, detector, evaluated)
     _card(page, detector)
     page.save(out)
 
@@ -89,13 +90,16 @@ def _scored(page: Page, detector: Detector, scored: dict[str, Any]) -> None:
     page.figure(
         draw(paint), "Scores of these rows, counted on a logarithmic axis; the line is the threshold."
     )
+    _series(page, detector, scored.get("series", []), limit)
+    named = [key for key in ("series", "when") if any(key in row for row in scored["top"])]
     rows = []
     for row in scored["top"]:
         most = row["reasons"][0]
         why = [most["column"], most["value"], most["expected"], f"{most['share']:.0%}"]
-        rows.append([str(row["row"]), f"{row['score']:.4g}", f"{row['p_value']:.3g}", *why])
-    header = ["row", "score", "p-value", "strangest column", "value", "in the nearest normal row", "share"]
-    page.table(header, rows)
+        where = [str(row["row"]), *(str(row.get(key, "")) for key in named)]
+        rows.append([*where, f"{row['score']:.4g}", f"{row['p_value']:.3g}", *why])
+    header = ["score", "p-value", "strangest column", "value", "in the nearest normal row", "share"]
+    page.table(["row", *named, *header], rows)
     flagged = [row for row in scored["top"] if row["p_value"] <= limit and "features" in row]
     if flagged:
         features = np.array([row["features"] for row in flagged])
@@ -107,7 +111,17 @@ def _scored(page: Page, detector: Detector, scored: dict[str, Any]) -> None:
         )
 
 
-def _evaluated(page: Page, found: dict[str, Any]) -> None:
+def _series(page: Page, detector: Detector, drawn: list[dict[str, Any]], limit: float) -> None:
+    """Each series that was kept to be drawn, with the threshold for p-values up to `limit`."""
+    flags = limit * (len(detector.calibration) + 1) >= 1 - 1e-9
+    for series in drawn:
+        page.figure(
+            series_figure(series, threshold(detector.calibration, limit) if flags else None),
+            series_caption(series),
+        )
+
+
+def _evaluated(page: Page, detector: Detector, found: dict[str, Any]) -> None:
     page.section(
         "What was realised",
         f"{found['source']}: AUROC {found['auroc']:.4f}, average precision {found['average_precision']:.4f},"
@@ -120,6 +134,8 @@ def _evaluated(page: Page, found: dict[str, Any]) -> None:
         line = Alarms(**kept)
         rate = f"{line.false_alarms / line.normal:.3f}" if line.normal else "none"
         allowed = f"{line.low} to {line.high}" + ("" if line.kept else " (more)")
+        if line.normal and (line.low, line.high) == (0, line.normal):
+            allowed = "any number"  # too few calibrated to say
         counts = [
             str(line.normal),
             str(line.false_alarms),
@@ -129,6 +145,7 @@ def _evaluated(page: Page, found: dict[str, Any]) -> None:
             str(line.found),
         ]
         rows.append([line.group, *counts])
+    _series(page, detector, found.get("series", []), found["alpha"])
     header = [found["by"] or "", "normal rows", "false alarms", "rate", "allowed", "anomalies", "found"]
     page.table(header, rows)
 

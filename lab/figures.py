@@ -40,9 +40,20 @@ STYLE: dict[Any, Any] = {  # Matplotlib's stub spells out three hundred keys
 
 def draw(paint: Callable[[Axes], None], width: float = 7.2, height: float = 2.9) -> str:
     """The SVG of one pair of axes that `paint` draws on; sizes in inches."""
+    return stacked(lambda axes: paint(axes[0]), [height], width)
+
+
+def stacked(paint: Callable[[Sequence[Axes]], None], heights: Sequence[float], width: float = 7.2) -> str:
+    """The SVG of pairs of axes, one below another and of one abscissa; sizes in inches."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(width, height))
-        paint(axes)
+        figure, axes = plt.subplots(
+            len(heights),
+            figsize=(width, sum(heights)),
+            sharex=True,
+            squeeze=False,
+            gridspec_kw={"height_ratios": list(heights)},
+        )
+        paint(list(axes[:, 0]))
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)

@@ -20,13 +20,15 @@ from training.networks import PLAIN, Activation, LayerConfig, activate, cnn, mlp
 
 Network = Literal["dense", "conv", "lstm"]
 
-AXES = {"conv": (3, "pictures"), "lstm": (2, "sequences: arrays of (rows, time, columns)")}
+SEQUENCES = "sequences: arrays of (rows, time, columns)"
+AXES = {"conv": ((3, 2), f"pictures, or {SEQUENCES}"), "lstm": ((2,), SEQUENCES)}
+SHORTEST = 7  # sides of a picture, and instants of a sequence, that are not halved any more
 
 
 def check_form(network: Network, form: Form) -> None:
     """Raises InputError when rows have not the shape that the network needs."""
-    axes, what = AXES.get(network, (len(form.shape), ""))
-    if len(form.shape) != axes:
+    axes, what = AXES.get(network, ((len(form.shape),), ""))
+    if len(form.shape) not in axes:
         found = " × ".join(map(str, form.shape)) if form.shape else f"{form.columns} columns"
         raise InputError(f"a row is {found}, the network {network!r} expects {what}")
 
@@ -59,6 +61,9 @@ def encoder(plan: Plan, form: Form, outputs: int, extra: int = 0) -> nn.Module:
         return mlp(form.columns + extra, plan.hidden, outputs, plan.activation, layer=plan.layer)
     if plan.network == "lstm":
         return SequenceEncoder(form.shape[0], form.shape[1], plan.hidden[0], outputs, extra)
+    if len(form.shape) == 2:
+        _check_plain(plan)
+        return SignalEncoder(form.shape[0], form.shape[1], plan.width, outputs, plan.activation, extra)
     return PictureEncoder(form.shape, plan.width, outputs, plan.activation, plan.layer, extra)
 
 
@@ -69,13 +74,24 @@ def decoder(plan: Plan, form: Form, inputs: int) -> nn.Module:
         return mlp(inputs, plan.hidden[::-1], form.columns, plan.activation, layer=plan.layer)
     if plan.network == "lstm":
         return SequenceDecoder(form.shape[0], form.shape[1], plan.hidden[0], inputs)
+    if len(form.shape) == 2:
+        _check_plain(plan)
+        return SignalDecoder(form.shape[0], form.shape[1], plan.width, inputs, plan.activation)
     return PictureDecoder(form.shape, plan.width, inputs, plan.activation, plan.layer)
 
 
+def _check_plain(plan: Plan) -> None:
+    if plan.layer.norm != "none" or plan.layer.dropout:
+        raise InputError(
+            f"norm is {plan.layer.norm} and dropout {plan.layer.dropout},"
+            " convolutions of sequences expect none and 0"
+        )
+
+
 def sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Heights and widths of a picture as it is halved until its smaller side is 7 or less."""
+    """Heights and widths of a picture as it is halved until its smaller side is SHORTEST or less."""
     found = [(shape[1], shape[2])]
-    while min(found[-1]) > 7:
+    while min(found[-1]) > SHORTEST:
         found.append((found[-1][0] // 2, found[-1][1] // 2))
     return found
 
@@ -179,3 +195,57 @@ class SequenceDecoder(nn.Module):
     def forward(self, z: Float[Tensor, "B inputs"]) -> Float[Tensor, "B D"]:
         states, _ = self.body(z.expand(self.length, -1, -1))
         return self.head(states).transpose(0, 1).flatten(1)
+
+
+def lengths(length: int) -> list[int]:
+    """Instants of a sequence as it is halved until they are SHORTEST or less."""
+    found = [length]
+    while found[-1] > SHORTEST:
+        found.append(found[-1] // 2)
+    return found
+
+
+class SignalEncoder(nn.Module):
+    """Convolutions along time that halve a sequence and widen it, then a line."""
+
+    def __init__(
+        self, length: int, columns: int, width: int, outputs: int, activation: Activation, extra: int = 0
+    ) -> None:
+        super().__init__()
+        self.length, self.columns = length, columns
+        times = lengths(length)
+        channels = [width * 2 ** min(layer, 3) for layer in range(max(1, len(times) - 1))]
+        kernel, stride = (4, 2) if len(times) > 1 else (3, 1)
+        layers: list[nn.Module] = []
+        for before, after in pairwise((columns, *channels)):
+            layers += [nn.Conv1d(before, after, kernel, stride, padding=1), activate(activation)]
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(channels[-1] * times[-1] + extra, outputs)
+
+    def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
+        end = self.length * self.columns
+        signal = x[:, :end].unflatten(1, (self.length, self.columns)).transpose(1, 2)
+        return self.head(torch.cat([self.body(signal), x[:, end:]], 1))
+
+
+class SignalDecoder(nn.Module):
+    """The way back: a line, then transposed convolutions that double."""
+
+    def __init__(self, length: int, columns: int, width: int, inputs: int, activation: Activation) -> None:
+        super().__init__()
+        times = lengths(length)[::-1]
+        channels = [width * 2 ** min(layer, 3) for layer in range(max(1, len(times) - 1))][::-1]
+        self.start = (channels[0], times[0])
+        self.head = nn.Linear(inputs, math.prod(self.start))
+        self.body = nn.Sequential(activate(activation))
+        for (short, long), before, after in zip(
+            pairwise(times), channels, (*channels[1:], columns), strict=False
+        ):
+            self.body.append(nn.ConvTranspose1d(before, after, 4, 2, 1, long - 2 * short))
+            if long != length:
+                self.body.append(activate(activation))
+        if len(times) == 1:
+            self.body.append(nn.Conv1d(channels[0], columns, 3, padding=1))
+
+    def forward(self, z: Float[Tensor, "B inputs"]) -> Float[Tensor, "B D"]:
+        return self.body(self.head(z).unflatten(1, self.start)).transpose(1, 2).flatten(1)

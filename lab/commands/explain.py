@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 
@@ -37,9 +38,10 @@ def main(words: list[str]) -> None:
         raise InputError(f"{told.data} ends {end}, expected a row {told.row}")
     first, block, context = found
     at = told.row - first
-    if at < detector.unjudged(context):
-        raise InputError(f"row {told.row} has no window, expected a row from {detector.unjudged()} on")
-    x, novel = (part[at : at + 1] for part in detector.features(block, told.data, first, context))
+    seen = detector.seen(block, told.data, first, context)
+    if not seen.judged[at]:
+        raise InputError(f"row {told.row} has no window, expected a row with {seen.length - 1} before it")
+    x, novel = seen.of(np.array([at])), seen.novel[at : at + 1]
     score = detector.score_features(x, novel.sum(1))
     p = float(detector.p_of(score)[0])
     why = reasons(detector, x[0], novel[0])

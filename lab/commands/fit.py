@@ -9,9 +9,11 @@ import tyro
 from anomaly import series
 from anomaly.calibration import needed
 from anomaly.detector import Detector
-from anomaly.models import members_of, members_of_windows
+from anomaly.models import members_of
 from anomaly.sample import of_file
+from anomaly.window_models import members_of_windows, window_config
 from generative import data
+from generative.parts.networks import Network
 from lab.arguments import parse
 from training.device import set_process
 from training.errors import InputError
@@ -40,6 +42,8 @@ class Fit:
     )
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
+    series: str | None = None  # of several series in one file, the column that names the series of a row
+    network: Network | None = None  # how autoencoder, denoiser or vae read a window; default: dense
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
 
@@ -50,6 +54,9 @@ def main(words: list[str]) -> None:
         members_of(told.detector or "auto")
     else:
         members_of_windows(told.detector or "auto")
+    if told.network is not None and told.window is None:
+        raise InputError(f"network is {told.network!r} without a window, expected --window W beside it")
+    cfg = window_config(told.detector or "auto", told.network) if told.network else None
     if told.seed is not None and told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     if told.from_run is not None:
@@ -59,10 +66,11 @@ def main(words: list[str]) -> None:
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
                 " --columns, --categorical, --label-column, --fast or --contaminated"
             )
-        if told.window is not None or told.time is not None:
-            raise InputError("--from takes rows as its run did, expected no --window and no --time")
-    if told.time is not None and told.window is None:
-        raise InputError(f"time is {told.time!r} without a window, expected --window W beside it")
+        if any(value is not None for value in (told.window, told.time, told.series)):
+            raise InputError("--from takes rows as its run did, expected no --window, --time or --series")
+    for name, value in (("time", told.time), ("series", told.series)):
+        if value is not None and told.window is None:
+            raise InputError(f"{name} is {value!r} without a window, expected --window W beside it")
     if told.window is not None and told.contaminated:
         raise InputError("--contaminated trims rows, which windows share, expected it without --window")
     if told.window is not None and told.fast:
@@ -74,7 +82,7 @@ def main(words: list[str]) -> None:
         if told.window is None:
             sample = of_file(told.data, told.seed or 0, *listed)
         else:
-            rows = series.of_file(told.data, told.window, told.time, *listed)
+            rows = series.of_file(told.data, told.window, told.time, *listed, told.series)
     else:
         table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
@@ -82,7 +90,7 @@ def main(words: list[str]) -> None:
     try:
         kind = told.detector or "auto"
         if told.window is not None:
-            detector = series.fit(rows, kind, told.seed or 0, told.alpha)
+            detector = series.fit(rows, kind, told.seed or 0, told.alpha, cfg)
         elif told.from_run is None:
             detector = Detector.fit(
                 sample, kind, told.seed or 0, told.alpha, None, told.contaminated, told.fast

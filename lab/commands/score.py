@@ -9,16 +9,13 @@ import tyro
 
 from anomaly.calibration import check_rate, needed
 from anomaly.detector import Detector
-from anomaly.explain import QUICK, reasons
 from anomaly.scoring import Scored, Wish, score_file
-from anomaly.windows import stream
 from lab.arguments import parse
+from lab.strange_rows import as_it_ran, of_scores, strange_rows
 from training.checkpoint import writing
 from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
-
-REASONS = 3  # columns that are kept for each of the strangest rows
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def main(words: list[str]) -> None:
     alpha = detector.alpha if detector.flags or told.fdr is not None else 0.0
     wish = Wish(alpha, told.fdr, told.explain, start, stop)
     found = score_file(detector, told.detector / "model", told.data, out, wish)
-    _remember(told, detector, found)
+    _remember(told, detector, found, out)
     print(f"{out}: {found.rows} rows, {_verdict(told, detector, found)}")
 
 
@@ -97,23 +94,11 @@ def _verdict(told: Score, detector: Detector, found: Scored) -> str:
     return f"{found.anomalies} anomalies at a false-alarm rate of {detector.alpha:.3g}{unsure}"
 
 
-def _remember(told: Score, detector: Detector, found: Scored) -> None:
+def _remember(told: Score, detector: Detector, found: Scored, out: Path) -> None:
     """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
-    rows = sorted(row for row, _, _ in found.top)
-    why, features = {}, {}
-    for first, block, context in stream(detector, told.data, rows[0], rows[-1] + 1):
-        here = [row for row in rows if first <= row < first + len(block)]
-        if not here:
-            continue
-        x, novel = detector.features(block, told.data, first, context)
-        for row in here:
-            most = reasons(detector, x[row - first], novel[row - first], QUICK)[:REASONS]
-            why[row] = [asdict(reason) for reason in most]
-            features[row] = x[row - first].tolist()
-    top = [
-        {"row": row, "score": score, "p_value": p, "reasons": why[row], "features": features[row]}
-        for row, score, p in found.top
-    ]
-    told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found), "top": top}
+    top = strange_rows(detector, told.data, found.top)
+    start, stop = row_range(told.rows)
+    drawn = as_it_ran(detector, told.data, top, of_scores(detector, told.data, out, start, stop))
+    told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found)}
     with writing(told.detector / "scored.json") as file:
-        file.write(json.dumps(told_of).encode())
+        file.write(json.dumps(told_of | {"top": top, "series": drawn}).encode())

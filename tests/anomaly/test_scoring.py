@@ -133,7 +133,8 @@ def test_reasons_name_the_column_that_was_changed(place: Path, tmp_path: Path) -
 def test_contributions_sum_to_the_score(place: Path) -> None:
     detector = Detector.load(place / "model")
     rows = parquet.read_table(place / "t.parquet").slice(0, 20)
-    x, novel = detector.features(rows)
+    seen = detector.seen(rows)
+    x, novel = seen.x, seen.novel
     score = detector.score_features(x, novel.sum(1))
     normal = detector.score_features(detector.references, np.zeros(len(detector.references), int))
     for i, reference in enumerate(nearest_reference(detector, x)):

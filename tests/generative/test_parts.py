@@ -12,11 +12,12 @@ from generative.data import load
 from generative.judge import judge_of
 from generative.parts import bounds
 from generative.parts.likelihoods import UNSEEN, Mixed, categorical_nll, values_of
-from generative.parts.networks import Plan, decoder, encoder, sizes
+from generative.parts.networks import Plan, SignalEncoder, decoder, encoder, sizes
 from generative.parts.rows import Form, Scale
 from generative.quality import frechet, kid, nearest, quality, told_apart, told_p_value
 from generative.registry import parts
 from training.errors import InputError
+from training.networks import LayerConfig
 from training.optim import OptimConfig
 from training.run import RunConfig
 
@@ -35,6 +36,28 @@ def test_convolutions_take_and_give_any_size(shape: tuple[int, ...]) -> None:
     assert z.shape == (3, 6)
     assert decoder(plan, form, 6)(z).shape == (3, form.columns)
     assert min(sizes(shape)[-1]) <= 7
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (7, 3), (8, 2), (33, 4), (64, 1)])
+def test_convolutions_along_time_take_and_give_any_length(shape: tuple[int, int]) -> None:
+    plan, form = Plan("conv", (8,), 4, "silu"), Form(shape[0] * shape[1], shape)
+    code = encoder(plan, form, 3, extra=2)(torch.randn(2, form.columns + 2))
+    assert code.shape == (2, 3)
+    assert decoder(plan, form, 3)(code).shape == (2, form.columns)
+
+
+def test_convolutions_of_sequences_slide_along_time() -> None:
+    """What is moved by a stride is found a stride later: columns are channels, and time is not."""
+    reader = SignalEncoder(16, 2, 3, 1, "silu").body[:2]
+    x = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    moved = torch.cat([torch.zeros(1, 4), x[:, :-4]], 1)
+    found, later = (reader(one.unflatten(1, (16, 2)).transpose(1, 2)) for one in (x, moved))
+    torch.testing.assert_close(later[..., 2:7], found[..., 1:6])
+
+
+def test_convolutions_of_sequences_refuse_what_only_pictures_have() -> None:
+    with pytest.raises(InputError, match="convolutions of sequences expect none and 0"):
+        encoder(Plan("conv", (8,), 4, "silu", LayerConfig(norm="batch")), Form(16, (8, 2)), 3)
 
 
 def test_sequences_are_read_in_their_order() -> None:

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -200,9 +202,14 @@ def test_a_detector_of_a_series_from_the_file_to_the_page(place: Path) -> None:
     assert done.stdout.splitlines()[2].split()[0] == "a"
     done = lab("explain", "windows", "watched.csv", "--row", "6", cwd=place)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "expected a row from 7 on" in done.stderr
+    assert "expected a row with 7 before it" in done.stderr
     assert lab("report", "windows", cwd=place).returncode == 0
-    assert "alarms come in bursts" in (place / "windows" / "report.html").read_text()
+    page = (place / "windows" / "report.html").read_text()
+    for told in ("alarms come in bursts", "The strangest columns and the score", "Bars beneath: labelled"):
+        assert told in page
+    named = sorted(map(int, re.findall(r"<tr><td>(\d+)</td>", page)))
+    assert any(120 <= row < 128 for row in named)
+    assert all(later - earlier >= 8 for earlier, later in pairwise(named))
 
 
 def test_runs_are_listed_with_their_scores(place: Path) -> None:
@@ -296,7 +303,12 @@ BAD_CALLS = {
     "fit normal.csv --window 5 --time a --dir new": "expected a time after that of the row before",
     "fit normal.csv --window 5 --contaminated --dir new": "expected it without --window",
     "fit normal.csv --window 5 --detector edges --dir new": "detector is 'edges', expected one of",
-    "fit normal.csv --from model --window 5 --dir new": "expected no --window and no --time",
+    "fit normal.csv --from model --window 5 --dir new": "expected no --window, --time or --series",
+    "fit normal.csv --network lstm --dir new": "expected --window W beside it",
+    "fit normal.csv --window 5 --network lstm --dir new": "expected a --detector among autoencoder",
+    "fit normal.csv --series a --dir new": "expected --window W beside it",
+    "fit normal.csv --window 5 --series z --dir new": "lacks the column 'z'",
+    "fit normal.csv --window 5 --series a --time a --dir new": "are not different columns",
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
     "fit gaps.csv --from model --dir new": "row 0 is missing (NaN)",
