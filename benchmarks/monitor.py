@@ -42,7 +42,7 @@ from training.seeds import numpy_generator, stream
 COUNTS = {"fit": 50, "calibrate": 400, "test": 200}
 FEWER = {"calibrate": 200, "test": 100}  # where an episode takes long
 FAULTY = 100  # episodes of a cell
-FEWER_FAULTY = {"CartPole-v1": 50, "LunarLander-v3": 30} | dict.fromkeys(MUJOCO, 30)
+FEWER_FAULTY = {"CartPole-v1": 50, "LunarLander-v3": 30, "HalfCheetah-v5": 30, "Hopper-v5": 30}
 CUT = 200  # steps of MuJoCo's episodes at most
 NO_ORACLE = ("LunarLander-v3", "Pusher-v5")
 NAMED = 10  # of them, in which the sensor is named
