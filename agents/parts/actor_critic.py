@@ -14,6 +14,7 @@ from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
 from agents.parts.pictures import body
 from envs import Spaces, Transition, VectorEnv
+from training.average import Average
 from training.errors import InputError
 from training.networks import Activation, Twins
 from training.normalise import RunningNorm
@@ -34,9 +35,15 @@ class NetworkConfig(Protocol):
 
 
 class ActorCritic(nn.Module):
-    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N)."""
+    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N).
 
-    def __init__(self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0) -> None:
+    Where it is `averaged`, it acts with `smooth`, an average of the weights that are learned; what plays
+    rollouts and learns is always `net`.
+    """
+
+    def __init__(
+        self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0, *, averaged: bool = False
+    ) -> None:
         super().__init__()
         self.head = head(spaces, deviation)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
@@ -50,13 +57,19 @@ class ActorCritic(nn.Module):
             self.net = body(spaces, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
         else:
             self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
+        self.smooth: nn.Module | None = Average(self.net, 0.0).model if averaged else None
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        return self._through(self.net, obs)
+
+    def _through(
+        self, net: nn.Module, obs: Float[Tensor, "*N O"]
+    ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
         seen = obs if self.norm is None else self.norm(obs)
         if self.shared:
-            outputs, value = self.net(seen).split((self.actions, 1), -1)
+            outputs, value = net(seen).split((self.actions, 1), -1)
         else:
-            outputs, value = self.net(seen)  # of the second net only the first number is used
+            outputs, value = net(seen)  # of the second net only the first number is used
         if self.masked:
             outputs = allowed(outputs, obs[..., -self.actions :])
         return outputs, value[..., 0]
@@ -71,7 +84,7 @@ class ActorCritic(nn.Module):
         self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None
     ) -> Int[Tensor, " N"] | Int[Tensor, "N K"] | Float[Tensor, "N A"]:
         """The likeliest action, or one drawn with `generator`."""
-        outputs, _ = self(obs)
+        outputs, _ = self._through(self.net if self.smooth is None else self.smooth, obs)
         if generator is None:
             return self.head.best(outputs)
         return self.head.sample(outputs, self.head.noise(len(obs), generator=generator))
