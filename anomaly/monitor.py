@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from anomaly.monitor_bands import Bands
+from anomaly.monitor_choice import chosen
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
 from anomaly.monitor_policy import Policy, PolicyCheck
@@ -76,9 +77,12 @@ class RolloutMonitor(StepScores):
         rest = np.setdiff1d(order, held)
         fit, select = clean.part(rest), clean.part(held)
         scales = Scales.of(clean)
-        x, act, change = scales.histories(fit, cfg.history)
         if transitions is None:
-            net: Transitions = Ensemble.fit(x, act, change, cfg.hidden, cfg.members, cfg.steps, cfg.seed)
+            cfg = chosen(cfg, scales, fit)
+            assert cfg.history is not None
+            assert cfg.ridge is not None
+            rows = scales.histories(fit, cfg.history)
+            net: Transitions = Ensemble.fit(*rows, cfg.ridge, cfg.hidden, cfg.members, cfg.steps, cfg.seed)
         else:
             net = transitions(scales)
         places = Places.fit(

@@ -33,14 +33,14 @@ from training.seeds import numpy_generator, stream, torch_generator
 LOWEST = -8.0  # of log σ, in deviations of the change: nothing is exact
 GAIN = 5 / 3  # of tanh
 PRODUCTS = 300  # of inputs in a polynomial
-RIDGE = 1e-9  # for each row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Settings of the monitor."""
 
-    history: int = 1  # observations and actions that foretell the next
+    history: int | None = None  # observations and actions that foretell the next; None: see monitor_choice
+    ridge: float | None = None  # of the polynomial, for each row; None likewise
     members: int = 3  # networks of the ensemble
     hidden: tuple[int, ...] = (64, 64)  # sizes of their hidden layers
     steps: int = 6_000  # updates of the ensemble
@@ -48,7 +48,10 @@ class Config:
     seed: int = 0  # of everything random
 
     def __post_init__(self) -> None:
-        check_positive(self, "history", "members", "hidden", "steps", "place_steps")
+        check_positive(self, "members", "hidden", "steps", "place_steps")
+        for name in ("history", "ridge"):
+            if getattr(self, name) is not None:
+                check_positive(self, name)
 
 
 @runtime_checkable
@@ -118,16 +121,20 @@ class Polynomial:
         self.index, self.weight = index, weight
 
     @staticmethod
-    def fit(x: np.ndarray, change: np.ndarray) -> "Polynomial":
-        """Of rows; a little ridge keeps products that are the same apart."""
+    def fit(x: np.ndarray, change: np.ndarray, ridge: float) -> "Polynomial":
+        """Of rows; the ridge keeps products that are the same apart, and weights small."""
+        return Polynomial.path(x, change, [ridge])[0]
+
+    @staticmethod
+    def path(x: np.ndarray, change: np.ndarray, ridges: Sequence[float]) -> "list[Polynomial]":
+        """One for each ridge."""
         degree = next(d for d in (3, 2, 1) if math.comb(x.shape[1] + d, d) <= PRODUCTS or d == 1)
         sets = combinations_with_replacement(range(x.shape[1] + 1), degree)
-        polynomial = Polynomial(np.array(list(sets)).T.copy(), np.zeros(0))
-        products = polynomial.products(x)
-        gram = products.T @ products
-        gram[np.diag_indices_from(gram)] += RIDGE * len(x)
-        polynomial.weight = np.linalg.solve(gram, products.T @ change)
-        return polynomial
+        index = np.array(list(sets)).T.copy()
+        products = Polynomial(index, np.zeros(0)).products(x)
+        gram, towards = products.T @ products, products.T @ change
+        unit = np.eye(len(gram)) * len(x)
+        return [Polynomial(index, np.linalg.solve(gram + ridge * unit, towards)) for ridge in ridges]
 
     def products(self, x: np.ndarray) -> np.ndarray:
         """Of up to `degree` inputs, 1 being one of them."""
@@ -153,6 +160,7 @@ class Ensemble:
         obs: Float[np.ndarray, "rows P"],
         action: Float[np.ndarray, "rows Q"],
         change: Float[np.ndarray, "rows O"],
+        ridge: float,
         hidden: tuple[int, ...],
         members: int,
         steps: int,
@@ -160,7 +168,7 @@ class Ensemble:
     ) -> "Ensemble":
         """Learns scaled rows."""
         x = np.concatenate([obs, action], axis=1)
-        base = Polynomial.fit(x, change)
+        base = Polynomial.fit(x, change, ridge)
         left = change - base(x)
         rest = np.maximum(left.std(axis=0), 1e-7)
         inputs, targets = (torch.from_numpy(part.astype(np.float32)) for part in (x, left / rest))

@@ -35,6 +35,7 @@ class StepScores:
         policy: PolicyCheck | None,
     ) -> None:
         self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
+        self.history = cfg.history or 1  # observations that the transitions see
         self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
         self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
@@ -54,7 +55,7 @@ class StepScores:
         """The state of episodes that start with the given observations; what is no number counts as usual."""
         seen = self.scales.scaled(obs)
         seen = np.where(np.isfinite(seen), seen, 0.0)
-        return Watch.of(seen, self.cfg.history, self.scales.actuators, self.channels.count)
+        return Watch.of(seen, self.history, self.scales.actuators, self.channels.count)
 
     def step(
         self, watch: Watch, obs: Float[np.ndarray, "B O"], action: Float[np.ndarray, "B A"]
@@ -152,7 +153,7 @@ class StepScores:
         """What regimes are told by, and the innovations before they are whitened, of every step."""
         features, raw = [], []
         for part in parts:
-            x, act, change = self.scales.histories(part, self.cfg.history)
+            x, act, change = self.scales.histories(part, self.history)
             mean, sigma, doubt = self.transitions(x, act)
             features.append(np.concatenate([x, act, doubt[:, None]], axis=1))
             raw.append(bounded((change - mean) / sigma))

@@ -11,7 +11,8 @@ NOISY = "CartPole-v1 with noise"  # of 0.1 sd on every sensor, in clean episodes
 NULL = "null"
 POLICY = ("older policy", "wrong normaliser", "attack, 0.05 sd", "attack, 0.1 sd")
 TRAINED = ("CartPole-v1", "LunarLander-v3")  # by the lab: POLICY is tried there
-SENSOR = {"CartPole-v1": 2, NOISY: 2, "Pendulum-v1": 2, "Acrobot-v1": 4, "LunarLander-v3": 2}
+MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Reacher-v5", "Pusher-v5")
+SENSOR = {"Acrobot-v1": 4}  # that single faults are in; 2 in the others
 
 
 def cells_for(name: str, sensors: int) -> dict[str, Fault]:
@@ -21,7 +22,7 @@ def cells_for(name: str, sensors: int) -> dict[str, Fault]:
             NULL: Fault(kind="correlated", size=0.1, onset=10**9),
             "autoregressive, same variance": Fault(kind="correlated", size=0.1),
         }
-    one = (SENSOR[name],)
+    one = (SENSOR.get(name, 2),)
     found = {NULL: Fault(kind="none")}
     found |= {f"noise, {s} sd": Fault(kind="noise", size=s) for s in (0.01, 0.1, 0.5)}
     found |= {f"autoregressive, {s} sd": Fault(kind="autoregressive", size=s) for s in (0.1, 0.5)}
@@ -60,7 +61,7 @@ def family(cell: str) -> str:
 
 def _actions(name: str) -> dict[str, Fault]:
     late = {f"actions late, {steps}": Fault(kind="late", steps=steps) for steps in (1, 3)}
-    if name == "Pendulum-v1":
+    if name == "Pendulum-v1" or name in MUJOCO:
         found = {f"gain, x{s}": Fault(kind="gain", size=s) for s in (1.01, 1.1, 1.5)}
         found |= {f"offset, {s}": Fault(kind="offset", size=s) for s in (0.01, 0.1, 0.5)}
         found |= {f"action noise, {s}": Fault(kind="jitter", size=s) for s in (0.01, 0.1)}

@@ -5,6 +5,7 @@ All of them learn the same clean episodes and give a score for each step; higher
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -134,8 +135,11 @@ class Simulator:
         )
 
     def _step(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-        world = self.env.unwrapped
-        world.state = state_of(world, obs)  # type: ignore[attr-defined]
+        world: Any = self.env.unwrapped
+        if hasattr(world, "init_qpos"):
+            world.set_state(*pose_of(world, obs))
+        else:
+            world.state = state_of(world, obs)
         if hasattr(world, "steps_beyond_terminated"):
             world.steps_beyond_terminated = None
         chosen = self.scales.first + int(action.argmax()) if self.scales.actions else action
@@ -150,6 +154,15 @@ def state_of(world: gym.Env, obs: np.ndarray) -> np.ndarray:
     if name == "AcrobotEnv":
         return np.array([math.atan2(obs[1], obs[0]), math.atan2(obs[3], obs[2]), obs[4], obs[5]])
     return obs.copy()
+
+
+def pose_of(world: Any, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities of a MuJoCo world from what it shows; how far it has walked is not shown."""
+    if type(world).__name__ == "ReacherEnv":  # two angles, by cosines and sines, and where the goal is
+        angles = np.arctan2(obs[2:4], obs[:2])
+        return np.concatenate([angles, obs[4:6]]), np.concatenate([obs[6:8], np.zeros(2)])
+    joints = world.model.nq - 1
+    return np.concatenate([[0.0], obs[:joints]]), obs[joints:]
 
 
 def _none(obs: np.ndarray) -> np.ndarray:

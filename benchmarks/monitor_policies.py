@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from agents import ppo, registry
-from agents.presets import PPO
-from benchmarks.monitor_cells import NOISY, TRAINED
+from agents.presets import PPO, WALKER
+from benchmarks.monitor_cells import MUJOCO, NOISY, TRAINED
 from envs import make
 from envs.adversarial import against, fgsm
 from envs.faults import Fault
@@ -18,8 +18,8 @@ from envs.recording import Act
 from training.run import RunConfig
 from training.seeds import stream
 
-STEPS = {"CartPole-v1": 100_000, "LunarLander-v3": 500_000}
-BACKEND = {"LunarLander-v3": "envpool/LunarLander-v3"}  # an eighth of the time of Gymnasium's
+STEPS = {"CartPole-v1": 100_000}  # 500,000 of the others
+POOLED = ("LunarLander-v3", *MUJOCO)  # by EnvPool: an eighth of the time of Gymnasium's on LunarLander
 OFF, WIDER = 0.1, 1.25  # of the wrong normaliser: mean, in deviations, and deviation
 EARLY = 0.1  # of the steps: when the older checkpoint is made
 
@@ -34,13 +34,15 @@ class Watched:
 
 
 def trained(name: str, seed: int, folder: Path) -> Watched:
-    """PPO with its preset: ten CPU seconds on CartPole, about forty on LunarLander; read where it is kept."""
+    """PPO with its preset, or that of robots: ten to a hundred CPU seconds; read where it is kept."""
     if not (folder / "policy").exists():
-        cfg = replace(PPO[name], run=RunConfig(steps=STEPS[name], seed=seed, device="cpu"))
-        envs = make(BACKEND.get(name, name), cfg.num_envs, stream(seed, "envs"))
+        steps = STEPS.get(name, 500_000)
+        preset = PPO.get(name, replace(WALKER, env=name))
+        cfg = replace(preset, run=RunConfig(steps=steps, seed=seed, device="cpu"))
+        envs = make(f"envpool/{name}" if name in POOLED else name, cfg.num_envs, stream(seed, "envs"))
         learner, early = ppo.Learner(cfg, envs.spaces), None
         for step, _ in ppo.train(cfg, learner, envs):
-            if early is None and step >= EARLY * STEPS[name]:
+            if early is None and step >= EARLY * steps:
                 early = deepcopy(learner.model.state_dict())
         envs.close()
         registry.save(folder / "policy", "ppo", learner)
@@ -84,6 +86,6 @@ def acrobot() -> Act:
 
 def watched(name: str, seed: int, folder: Path) -> Watched:
     """The policy of an environment; those that are trained are kept in the folder."""
-    if name in TRAINED or name == NOISY:
+    if name in (*TRAINED, *MUJOCO, NOISY):
         return trained("CartPole-v1" if name == NOISY else name, seed, folder)
     return Watched({"Pendulum-v1": pendulum, "Acrobot-v1": acrobot}[name]())

@@ -14,6 +14,7 @@ from benchmarks.monitor_cells import NULL, POLICY, family, names_of, severe
 OURS, ORACLE = "monitor", "oracle"
 PASSES = 0.95  # AUROC of the oracle from which on a cell counts
 SENSORS = {"Pendulum-v1": 3, "Acrobot-v1": 6, "LunarLander-v3": 8}  # CartPole has 4
+SENSORS |= {"HalfCheetah-v5": 17, "Hopper-v5": 11, "Reacher-v5": 10, "Pusher-v5": 23}
 
 
 def show(folder: Path, envs: Sequence[str]) -> None:
@@ -31,6 +32,7 @@ def show(folder: Path, envs: Sequence[str]) -> None:
         }
         names = list(clean["detectors"])
         console.print(_cells(env, clean, found, names))
+        found = {cell: result for cell, result in found.items() if cell == NULL or _matters(result)}
         console.print(_families(env, found, names))
         for line in _bars(found, {cell: severe(cell, cells) for cell in found}):
             console.print(line)
@@ -63,7 +65,7 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
         rows = result["detectors"]
         ours = rows[OURS]
         table.add_row(
-            cell,
+            cell if cell == NULL or _matters(result) else f"{cell} (changes nothing here)",
             f"{result['changed']:.0%}",
             f"{result['lost']:.1f}",
             *(f"{rows[name]['value']:.3f}" for name in names),
@@ -79,6 +81,11 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
     return table
 
 
+def _matters(result: dict[str, Any]) -> bool:
+    """Whether a fault changed anything in any episode, by its clean twins."""
+    return bool(result["changed"] > 0)
+
+
 def _families(env: str, found: dict[str, Any], names: list[str]) -> Table:
     """Means over the cells of a family, with intervals: cells are taken as independent."""
     table = Table(title=f"{env}: mean AUROC of families, ± 95 %", title_justify="left")
@@ -87,6 +94,9 @@ def _families(env: str, found: dict[str, Any], names: list[str]) -> Table:
     for name in dict.fromkeys(family(cell) for cell in found if cell != NULL):
         rows = [result["detectors"] for cell, result in found.items() if family(cell) == name]
         table.add_row(name, *(_mean([row[detector] for row in rows]) for detector in names))
+    world = [result["detectors"] for cell, result in found.items() if cell not in (NULL, *POLICY)]
+    if world:
+        table.add_row(f"all {len(world)} cells", *(_mean([row[name] for row in world]) for name in names))
     return table
 
 

@@ -5,8 +5,10 @@ PendulumEnv   gravity length mass
 AcrobotEnv    force (torque) length mass; inertia goes with them
 MountainCarEnv  force gravity
 LunarLander   gravity wind
+MujocoEnv     force (of all actuators) friction (of all surfaces) gravity mass (of all bodies, with inertia)
 """
 
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -14,12 +16,13 @@ import numpy as np
 
 from training.errors import InputError
 
-Moved = Literal["force", "gravity", "length", "mass", "wind"]
+Moved = Literal["force", "friction", "gravity", "length", "mass", "wind"]
 DYNAMICS: tuple[Moved, ...] = get_args(Moved)
 WIND = 15.0  # the power of LunarLander's wind for a factor of 2: Gymnasium's default
 
 _LINKS = ("LINK_LENGTH_1", "LINK_LENGTH_2", "LINK_COM_POS_1", "LINK_COM_POS_2")
-# An attribute is multiplied by the factor to this power.
+_WEIGHTS = ("model.body_mass", "model.body_inertia", "model.body_subtreemass")
+# An attribute, or one of what an attribute holds, is multiplied by the factor to this power.
 _POWERS: dict[str, dict[str, dict[str, int]]] = {
     "CartPoleEnv": {
         "force": {"force_mag": 1},
@@ -35,6 +38,12 @@ _POWERS: dict[str, dict[str, dict[str, int]]] = {
     },
     "MountainCarEnv": {"force": {"force": 1}, "gravity": {"gravity": 1}},
     "LunarLander": {"gravity": {"gravity": 1}, "wind": {}},
+    "MujocoEnv": {
+        "force": {"model.actuator_gear": 1},
+        "friction": {"model.geom_friction": 1},
+        "gravity": {"model.opt.gravity": 1},
+        "mass": dict.fromkeys(_WEIGHTS, 1),
+    },
 }
 
 
@@ -50,13 +59,15 @@ class Dynamics:
             has = ", ".join(known) or "none"
             raise InputError(f"{env.spec and env.spec.id} has no {kind} to change, expected one of: {has}")
         self._kind, self._powers = kind, known[kind]
-        self._whole = {name: np.array(getattr(self._world, name), float) for name in self._powers}
+        self._whole = {name: np.array(attrgetter(name)(self._world), float) for name in self._powers}
 
     def set(self, factor: float) -> None:
         """Makes the force, gravity, ... `factor` times what it was when whole."""
         world = self._world
         for name, power in self._powers.items():
-            setattr(world, name, (self._whole[name] * factor**power).tolist())
+            *path, last = name.split(".")
+            owner = attrgetter(".".join(path))(world) if path else world
+            setattr(owner, last, (self._whole[name] * factor**power).tolist())
         if hasattr(world, "polemass_length"):  # CartPole keeps what follows from the others
             world.total_mass = world.masspole + world.masscart
             world.polemass_length = world.masspole * world.length
@@ -71,12 +82,20 @@ class Dynamics:
 def start_from(env: gym.Env, factor: float) -> np.ndarray:
     """Multiplies the state that a reset left by `factor`; returns its observation.
 
+    Of MuJoCo's it is what the reset drew: velocities, and the way from where a model is put together.
+
     Raises:
-        InputError: for an environment that keeps no array called `state`.
+        InputError: for an environment of another kind that keeps no array called `state`.
     """
     world: Any = env.unwrapped
+    if hasattr(world, "init_qpos"):
+        away = world.data.qpos - world.init_qpos
+        world.set_state(world.init_qpos + factor * away, factor * world.data.qvel)
+        return np.asarray(world._get_obs())
     if not isinstance(getattr(world, "state", None), np.ndarray):
-        raise InputError(f"{env.spec and env.spec.id} has no state to multiply, expected classic control")
+        raise InputError(
+            f"{env.spec and env.spec.id} has no state to multiply, expected classic control or MuJoCo"
+        )
     world.state = world.state * factor
     for name in ("_get_ob", "_get_obs"):
         if hasattr(world, name):

@@ -58,7 +58,8 @@ class Fault:
     - offset, jitter: add a constant, or normal noise, of `size` halves of the action's range
 
     The world:
-    - force, gravity, length, mass, wind: multiply what moves it by `size` (`envs.dynamics` lists them)
+    - force, friction, gravity, length, mass, wind: multiply what moves it by `size` (see
+      `envs.dynamics`)
     - start: the state after the reset is multiplied by `size`
     - none: changes nothing: a control
     """
@@ -81,6 +82,7 @@ class Fault:
         "offset",
         "jitter",
         "force",
+        "friction",
         "gravity",
         "length",
         "mass",

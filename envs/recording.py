@@ -213,10 +213,30 @@ def _step(
     return terminated or truncated
 
 
-def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) -> list[np.ndarray]:
-    """Frames (H, W, 3) of one episode before the given steps; of its last one where it ended earlier."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory: no screen is needed
+def draw_unseen() -> None:
+    """Tells what draws environments to do it in memory: no screen is needed."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def frame(env: gym.Env) -> np.ndarray:
+    """A picture (H, W, 3) of an environment as it is now; raises InputError where it cannot be drawn."""
+    try:
+        return np.asarray(env.render())
+    except Exception as error:  # whatever graphics libraries raise where they find no device
+        name = env.spec and env.spec.id
+        raise InputError(f"{name} cannot be drawn here: {' '.join(str(error).split())}") from error
+
+
+def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) -> list[np.ndarray]:
+    """Frames (H, W, 3) of one episode before the given steps; of its last one where it ended earlier.
+
+    Raises:
+        InputError: where it cannot be drawn.
+    """
+    draw_unseen()
     one = FaultyEnv(make_one(env, render_mode="rgb_array"), fault)
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)
@@ -224,7 +244,7 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
     getattr(act, "begin", lambda: None)()
     for step in range(max(steps) + 1):
         if step in steps:
-            frames.append(np.asarray(one.render()))
+            frames.append(frame(one))
         if not ended:
             action = spaces.to_env(act(torch.from_numpy(np.float32(obs)).reshape(1, -1)).cpu().numpy())[0]
             obs, _, terminated, truncated, _ = one.step(action)
@@ -239,16 +259,15 @@ def film(
     """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
 
     Raises:
-        InputError: for an environment that draws no pictures.
+        InputError: for an environment that draws no pictures, or none here.
     """
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    draw_unseen()
     one = make_one(env, render_mode="rgb_array")
     if "rgb_array" not in one.metadata.get("render_modes", ()):
         raise InputError(f"{env} draws no pictures, expected rgb_array among its render_modes")
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)
-    frames, total, ended = [np.asarray(one.render())], 0.0, False
+    frames, total, ended = [frame(one)], 0.0, False
     getattr(act, "begin", lambda: None)()
     while not ended and len(frames) < most:
         for _ in range(every):
@@ -258,6 +277,6 @@ def film(
             total, ended = total + float(reward), terminated or truncated
             if ended:
                 break
-        frames.append(np.asarray(one.render()))
+        frames.append(frame(one))
     one.close()
     return frames, total

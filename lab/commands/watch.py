@@ -14,7 +14,9 @@ from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper
 from anomaly.monitor_live import Verdict
+from envs.dynamics import DYNAMICS
 from envs.faults import SENSING, Fault, FaultyEnv
+from envs.recording import draw_unseen, frame
 from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.arguments import parse
@@ -33,7 +35,7 @@ SIZES = {
     "replace": 0.1,
 }
 SIZES |= {"scale": 1.5, "gain": 1.5, "offset": 0.5, "jitter": 0.5, "start": 3.0}
-SIZES |= dict.fromkeys(("force", "gravity", "length", "mass", "wind"), 1.5)
+SIZES |= dict.fromkeys(DYNAMICS, 1.5)
 BAR = 40  # characters of the score's bar
 
 
@@ -75,6 +77,8 @@ def main(words: list[str]) -> None:
     looks = read_config(folder.parent)["config"].get("policy_check", False)
     monitor = RolloutMonitor.load(folder, checked(agent) if looks else None)
     env = agent.cfg.env
+    if told.frames is not None:
+        draw_unseen()
     inner = make_one(env, render_mode="rgb_array") if told.frames is not None else make_one(env)
     world = FaultyEnv(inner, _fault(told, monitor))
     spaces = Spaces.of(inner.observation_space, inner.action_space, env)
@@ -109,7 +113,7 @@ def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor:
         if step % told.every == 0 or step == told.onset or verdict.raised or ended:
             print(_line(step, verdict, monitor.threshold, bool(info["fault"])))
             if told.frames is not None:
-                _picture(told.frames / f"step-{step:05d}.png", env.render())
+                _picture(told.frames / f"step-{step:05d}.png", frame(env))
             sys.stdout.flush()
         alarmed |= verdict.raised
         time.sleep(told.pause_s)

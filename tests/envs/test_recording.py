@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from envs.faults import Fault
-from envs.recording import Episodes, record, render
+from envs.recording import Episodes, frame, record, render
 from training.errors import InputError
 
 
@@ -113,3 +113,12 @@ def test_frames_are_pictures_that_move() -> None:
     frames = render(right, "CartPole-v1", 0, Fault(kind="none"), [0, 5])
     assert frames[0].shape == (400, 600, 3)
     assert (frames[0] != frames[1]).any()
+
+
+def test_what_cannot_be_drawn_is_told_in_one_line() -> None:
+    class Blind(gym.Env):
+        def render(self) -> None:
+            raise RuntimeError("no\ndevice")
+
+    with pytest.raises(InputError, match="cannot be drawn here: no device"):
+        frame(Blind())
