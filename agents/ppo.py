@@ -30,6 +30,7 @@ from agents.parts.clipped import clipped
 from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
 from training import distributed
+from training.average import Average
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
@@ -64,13 +65,14 @@ class Config:
     normalise_obs: bool = False  # observations by their running mean and deviation
     normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     kl_stop: float = 0.0  # no more epochs on a rollout when KL(π_old | π) is past this; 0: always all
+    average: float = 0.0  # decay, an iteration, of averaged weights that act in evaluations; 0: the last act
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         check_positive(self, "num_envs", "rollout", "epochs", "minibatch", "lr", "clip", "max_norm")
         check_positive(self, "deviation", "reward_scale", "hidden")
         check_not_negative(self, "value_coef", "entropy_coef", "kl_stop")
-        check_share(self, "gamma", "lam")
+        check_share(self, "gamma", "lam", "average")
 
 
 def ppo_loss(
@@ -90,18 +92,27 @@ def ppo_loss(
     return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}
 
 
+def policy(cfg: Config, spaces: Spaces) -> ActorCritic:
+    """The network that `cfg` describes."""
+    return ActorCritic(cfg, spaces, cfg.deviation, averaged=cfg.average > 0)
+
+
 class Learner:
     """Everything that learning changes: policy, optimizer, scale of rewards, counter, random generator."""
 
-    STATE = ("model", "optimizer", "rewards", "generator", "step")
+    STATE = ("model", "average", "optimizer", "rewards", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
         self.device = pick(cfg.run.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
-            self.model = ActorCritic(cfg, spaces, cfg.deviation).to(self.device)
-        self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+            self.model = policy(cfg, spaces).to(self.device)
+        learned = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = Adam(learned, lr=cfg.lr, eps=1e-5)
+        self.average = Average(self.model.net, cfg.average) if cfg.average else None
+        if self.average is not None:
+            self.model.smooth = self.average.model
         self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, distributed.own("ppo"), self.device)
         self.step = 0
@@ -139,12 +150,14 @@ class Learner:
                 break
         metrics |= self.compare(*rows[:3])
         self.model.notice(rows[0])
+        if self.average is not None:
+            self.average.update(self.model.net)
         return metrics
 
     @torch.no_grad()
     def compare(self, obs: Tensor, action: Tensor, old_log_prob: Tensor) -> dict[str, Tensor]:
         """The policy's entropy, and its divergence KL(π_old | π) estimated by mean(ρ − 1 − log ρ)."""
-        outputs, _ = self.model(obs)
+        outputs, _ = self.model.learned(obs)
         log_ratio = self.model.head.log_prob(outputs, action) - old_log_prob
         return {
             "policy/entropy": self.model.head.entropy(outputs).mean(),
@@ -161,7 +174,7 @@ class Learner:
     ) -> Metrics:
         """One step of Adam on one minibatch."""
         cfg, head = self.cfg, self.model.head
-        outputs, value = self.model(obs)
+        outputs, value = self.model.learned(obs)
         loss, metrics = ppo_loss(
             head.log_prob(outputs, action),
             old_log_prob,

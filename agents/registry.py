@@ -29,7 +29,7 @@ MODULES: dict[str, ModuleType] = {
 POLICIES: dict[str, Any] = {
     "a2c": ActorCritic,
     "dqn": dqn.QNetwork,
-    "ppo": ActorCritic,
+    "ppo": ppo.policy,
     "ppo_lstm": ppo_lstm.RecurrentActorCritic,
     "pqn": pqn.QNetwork,
     "qr_dqn": qr_dqn.QuantileNetwork,

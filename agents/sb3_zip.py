@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from agents import registry, sb3
-from agents.parts.sb3_policy import Algo, Policy, acting
+from agents.parts.sb3_policy import CLIP_MEAN, Algo, Policy, acting
 from envs import Spaces
 from envs.vector import make_one
 from training.checkpoint import load_model, save_model
@@ -109,10 +109,11 @@ def main(file: Path, folder: Path) -> None:
     name = _name(data["policy_class"])
     if name.startswith(QR_DQN):
         state = _values(state, int(data["action_space"].n))
-    weights, sizes = acting(algo, state)
+    sde = bool(data.get("use_sde"))
+    weights, sizes = acting(algo, state, sde)
     activation = _activation(algo, data["policy_kwargs"])
     description = {
-        "config": {"algo": algo, "activation": activation, **sizes._asdict()},
+        "config": {"algo": algo, "activation": activation, "sde": sde, **sizes._asdict()},
         "takes_masks": name.startswith(MASKABLE),
         "spaces": asdict(Spaces.of(data["observation_space"], data["action_space"], "the file")),
         "step": int(data.get("num_timesteps", 0)),
@@ -136,8 +137,10 @@ def _algo(data: dict[str, Any]) -> Algo:
         raise InputError("it was trained without normalize_images, expected pixels divided by 255")
     if options.get("n_lstm_layers", 1) != 1 or options.get("lstm_kwargs"):
         raise InputError("its LSTM has several layers or options of its own, expected one plain layer")
-    if data.get("use_sde"):
-        raise InputError("it was trained with use_sde, expected plain Gaussian noise")
+    if data.get("use_sde") and (
+        options.get("squash_output") or options.get("clip_mean", CLIP_MEAN) != CLIP_MEAN
+    ):
+        raise InputError("its gSDE has squash_output or clip_mean of its own, expected those of its class")
     algo = ALGOS[name]
     if algo == "PPO" and "clip_range" not in data:
         return "A2C"

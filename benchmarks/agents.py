@@ -17,6 +17,7 @@ clock, for as many steps as it took or to the end of the run, and 100 episodes t
     taskset -c 0 python -m benchmarks.agents --algo ppo
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -31,12 +32,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import ppo
 from agents.registry import PRESETS
-from benchmarks.races import Result, Task, ours, peer
+from benchmarks import jax_peers
+from benchmarks.races import Result, Task, ours, theirs
 from training.run import RunConfig
 
 CARTPOLE = Task("CartPole-v1", 475.0)
@@ -44,9 +47,12 @@ ACROBOT = Task("Acrobot-v1", -100.0, budget=1_000_000)
 LANDER = Task("LunarLander-v3", 200.0, budget=1_000_000, every=20_000, again=True)
 
 
-def their_ppo(seed: int) -> PPO:
-    """Stable-Baselines3's PPO with its zoo's settings."""
-    return PPO(
+Make = Callable[..., BaseAlgorithm]  # an algorithm of Stable-Baselines3 or SBX
+
+
+def their_ppo(make: Make, seed: int) -> BaseAlgorithm:
+    """PPO with the zoo's settings."""
+    return make(
         "MlpPolicy",
         make_vec_env(CARTPOLE.env, n_envs=8, seed=seed),
         n_steps=32,
@@ -69,9 +75,9 @@ def their_a2c(seed: int) -> A2C:
     )
 
 
-def their_dqn(seed: int) -> DQN:
-    """Stable-Baselines3's DQN with its zoo's settings."""
-    return DQN(
+def their_dqn(make: Make, seed: int) -> BaseAlgorithm:
+    """DQN with the zoo's settings."""
+    return make(
         "MlpPolicy",
         make_vec_env(CARTPOLE.env, seed=seed),
         learning_rate=2.3e-3,
@@ -144,23 +150,33 @@ def preset(kind: str, task: Task = CARTPOLE, backend: str = "") -> Callable[[int
 
 
 TASKS = {"acrobot": ACROBOT, "lander": LANDER}
-PEER = "Stable-Baselines3"
-ROWS: dict[str, dict[str, Callable[[int], Result]]] = {
+Row = Callable[[int], Result]
+OURS: dict[str, dict[str, Row]] = {
     "ppo": {
         "ours, preset": preset("ppo"),
         "ours, SB3's settings but clip and first weights": partial(ours, CARTPOLE, "ppo", ZOO),
-        PEER: partial(peer, CARTPOLE, their_ppo),
     },
-    "a2c": {"ours, preset": preset("a2c"), PEER: partial(peer, CARTPOLE, their_a2c)},
-    "dqn": {"ours, preset": preset("dqn"), PEER: partial(peer, CARTPOLE, their_dqn)},
+    "a2c": {"ours, preset": preset("a2c")},
+    "dqn": {"ours, preset": preset("dqn")},
     "pqn": {"ours, preset": preset("pqn"), "our DQN, preset": preset("dqn")},
-    "acrobot": {
-        "our PPO, EnvPool": partial(ours, ACROBOT, "ppo", ACROBOT_FAST),
-        PEER: partial(peer, ACROBOT, their_acrobot),
+    "acrobot": {"our PPO, EnvPool": partial(ours, ACROBOT, "ppo", ACROBOT_FAST)},
+    "lander": {"our PPO, preset, EnvPool": preset("ppo", LANDER, "envpool/")},
+}
+PEERS: dict[str, dict[str, Row]] = {
+    "Stable-Baselines3": {
+        "ppo": partial(theirs, CARTPOLE, partial(their_ppo, PPO)),
+        "a2c": partial(theirs, CARTPOLE, their_a2c),
+        "dqn": partial(theirs, CARTPOLE, partial(their_dqn, DQN)),
+        "acrobot": partial(theirs, ACROBOT, their_acrobot),
+        "lander": partial(theirs, LANDER, their_lander),
     },
-    "lander": {
-        "our PPO, preset, EnvPool": preset("ppo", LANDER, "envpool/"),
-        PEER: partial(peer, LANDER, their_lander),
+    "SBX": {
+        "ppo": partial(theirs, CARTPOLE, partial(their_ppo, partial(jax_peers.sbx, "PPO"))),
+        "dqn": partial(theirs, CARTPOLE, partial(their_dqn, partial(jax_peers.sbx, "DQN"))),
+    },
+    "rejax": {
+        "ppo": partial(jax_peers.rejax_ppo, CARTPOLE),
+        "pqn": partial(jax_peers.rejax_pqn, replace(CARTPOLE, budget=524_288)),
     },
 }
 
@@ -196,6 +212,7 @@ def main(
     algo: Literal["ppo", "a2c", "dqn", "pqn", "acrobot", "lander"] = "ppo",
     seeds: int = 5,
     peer_seeds: int | None = None,
+    peer: Literal["sb3", "sbx", "rejax"] = "sb3",
     json: Path | None = None,
 ) -> None:
     """Runs every row with seeds 0, 1, ... and prints the table.
@@ -203,20 +220,27 @@ def main(
     Args:
         algo: whose table; that of PPO on another environment by the environment's name.
         seeds: runs of each row.
-        peer_seeds: runs of the last row, if fewer; 0 leaves it out.
+        peer_seeds: runs of the peer, if fewer; 0 leaves it out.
+        peer: against whom; sbx and rejax are raced where they are installed (`pip install sbx-rl rejax`).
         json: a file for the single results.
     """
     torch.set_num_threads(1)
-    results: dict[str, list[Result]] = {name: [] for name in ROWS[algo]}
+    name = {"sb3": "Stable-Baselines3", "sbx": "SBX", "rejax": "rejax"}[peer]
+    rows = dict(OURS[algo])
+    if algo in PEERS[name]:
+        rows[name] = PEERS[name][algo]
+    elif peer != "sb3":
+        sys.exit(f"{name} is not raced for {algo}, expected one of {', '.join(PEERS[name])}")
+    results: dict[str, list[Result]] = {row: [] for row in rows}
     for seed in range(seeds):
-        for name, run in ROWS[algo].items():
-            if name != PEER or peer_seeds is None or seed < peer_seeds:
-                results[name].append(run(seed))
-    results = {name: runs for name, runs in results.items() if runs}
+        for row, run in rows.items():
+            if row != name or peer_seeds is None or seed < peer_seeds:
+                results[row].append(run(seed))
+    results = {row: runs for row, runs in results.items() if runs}
     Console(width=140).print(show(algo, results))
     if json is not None:
         json.write_text(
-            dumps({name: [asdict(run) for run in runs] for name, runs in results.items()}, indent=1)
+            dumps({row: [asdict(run) for run in runs] for row, runs in results.items()}, indent=1)
         )
 
 

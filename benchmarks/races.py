@@ -149,7 +149,7 @@ class _Referee(BaseCallback):
             self._race.finished(self.num_timesteps, self._policy)
 
 
-def peer(task: Task, make_model: Callable[[int], BaseAlgorithm], seed: int) -> Result:
+def theirs(task: Task, make_model: Callable[[int], BaseAlgorithm], seed: int) -> Result:
     """A run of Stable-Baselines3's."""
     race = Race(task, seed)
     make_model(seed).learn(task.budget, callback=_Referee(race))

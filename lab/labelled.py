@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 import tyro
 
 from anomaly.calibration import check_rate, needed
@@ -18,6 +17,7 @@ from anomaly.windows import holding, stream
 from lab.arguments import parse
 from lab.commands.score import load
 from training.checkpoint import writing
+from training.device import set_process
 from training.errors import InputError
 
 GROUPS = 50  # of --by
@@ -37,7 +37,7 @@ class Evaluate:
 def main(words_told: list[str]) -> None:
     """Parses and runs `lab evaluate DETECTOR DATA ...`."""
     told: Evaluate = parse(Evaluate, words_told, "lab evaluate", "Meets a detector with labelled rows.")
-    torch.set_num_threads(1)
+    set_process()
     detector = load(told.run)
     if told.alpha is not None:
         check_rate(told.alpha)

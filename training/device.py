@@ -63,7 +63,7 @@ def fast(function: Callable[P, R], mode: Mode, precision: Precision = "fp32") ->
 
     Functions are compiled and modules never: `torch.compile(module)` renames every weight in its state.
     Compiling costs 6-12 s when nothing is cached, so short runs stay eager. Weights, optimizer and losses
-    stay in fp32 at every precision; tf32 is a switch of the whole process, `set_matmuls`.
+    stay in fp32 at every precision; tf32 is a switch of the whole process, `set_process`.
     """
     if precision in ("bf16", "fp16"):
         function = _autocast(function, torch.bfloat16 if precision == "bf16" else torch.float16)
@@ -80,6 +80,12 @@ def _autocast(function: Callable[P, R], dtype: torch.dtype) -> Callable[P, R]:
     return cast
 
 
-def set_matmuls(precision: Precision) -> None:
-    """Lets GPUs round the factors of fp32 products to ten bits, if the precision is tf32."""
+def set_process(threads: int = 1, precision: Precision = "fp32") -> None:
+    """How the whole process reckons from now on: with how many threads, and whether GPUs may use tf32.
+
+    Subnormal numbers become zero: Adam's averages fade through them wherever a gradient has become zero, at a
+    dead ReLU for one, and many CPUs take ten times as long for them.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

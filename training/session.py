@@ -9,12 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
 from training import distributed
 from training.checkpoint import forget_after, load_checkpoint
-from training.device import set_matmuls
+from training.device import set_process
 from training.diagnostics import Diagnostics
 from training.driver import Driver, Evaluate, Outcome, Show, resume
 from training.errors import InputError
@@ -184,8 +183,7 @@ def say(text: str) -> None:
 
 
 def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Outcome:
-    torch.set_num_threads(cfg.run.threads)
-    set_matmuls(cfg.run.precision)
+    set_process(cfg.run.threads, cfg.run.precision)
     run_id = tree["driver"]["wandb"] if tree is not None else None
     log = None
     if not distributed.rank():

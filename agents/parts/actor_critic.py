@@ -14,6 +14,7 @@ from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
 from agents.parts.pictures import body
 from envs import Spaces, Transition, VectorEnv
+from training.average import Average
 from training.errors import InputError
 from training.networks import Activation, Twins
 from training.normalise import RunningNorm
@@ -34,9 +35,15 @@ class NetworkConfig(Protocol):
 
 
 class ActorCritic(nn.Module):
-    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N)."""
+    """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N).
 
-    def __init__(self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0) -> None:
+    Where it is `averaged`, that is `smooth`, an average of the weights that are learned; what plays rollouts
+    and learns is always `net`, by `learned`.
+    """
+
+    def __init__(
+        self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0, *, averaged: bool = False
+    ) -> None:
         super().__init__()
         self.head = head(spaces, deviation)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
@@ -50,13 +57,23 @@ class ActorCritic(nn.Module):
             self.net = body(spaces, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
         else:
             self.net = Twins(spaces.obs, cfg.hidden, spaces.actions, cfg.activation, output_gains=(0.01, 1.0))
+        self.smooth: nn.Module | None = Average(self.net, 0.0).model if averaged else None
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        return self._through(self.net if self.smooth is None else self.smooth, obs)
+
+    def learned(self, obs: Float[Tensor, "*N O"]) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
+        """Outputs and values of the weights that are learned, averaged or not."""
+        return self._through(self.net, obs)
+
+    def _through(
+        self, net: nn.Module, obs: Float[Tensor, "*N O"]
+    ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
         seen = obs if self.norm is None else self.norm(obs)
         if self.shared:
-            outputs, value = self.net(seen).split((self.actions, 1), -1)
+            outputs, value = net(seen).split((self.actions, 1), -1)
         else:
-            outputs, value = self.net(seen)  # of the second net only the first number is used
+            outputs, value = net(seen)  # of the second net only the first number is used
         if self.masked:
             outputs = allowed(outputs, obs[..., -self.actions :])
         return outputs, value[..., 0]
@@ -82,7 +99,7 @@ class ActorCritic(nn.Module):
         rows = []
         with torch.inference_mode():
             for step_noise in noise.unbind():
-                rows.append(envs.step(self.head.sample(self(envs.obs)[0], step_noise)))
+                rows.append(envs.step(self.head.sample(self.learned(envs.obs)[0], step_noise)))
         return Transition.stack(rows)
 
     @torch.no_grad()
@@ -93,8 +110,8 @@ class ActorCritic(nn.Module):
 
         `reward` is that of the rollout, scaled.
         """
-        outputs, value = self(rollout.obs)
-        next_value = self(rollout.next_obs)[1]
+        outputs, value = self.learned(rollout.obs)
+        next_value = self.learned(rollout.next_obs)[1]
         ends = rollout.terminated, rollout.truncated
         advantage = gae(reward, value, next_value, *ends, gamma=gamma, lam=lam)
         rows = (rollout.obs, rollout.action, outputs, advantage, advantage + value)

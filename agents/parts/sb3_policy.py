@@ -18,6 +18,7 @@ from training.networks import Activation, mlp
 
 Algo = Literal["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"]
 
+CLIP_MEAN = 2.0  # SAC's means under gSDE, before they are squashed
 _DRAWS = ("PPO", "A2C", "SAC")  # policies that are distributions
 _EYES = {"PPO": "pi_features_extractor.", "A2C": "pi_features_extractor.", "DQN": "q_net.features_extractor."}
 _BODY: dict[
@@ -56,6 +57,8 @@ class Shape(Protocol):
     def features(self) -> int: ...
     @property
     def memory(self) -> int: ...
+    @property
+    def sde(self) -> bool: ...
 
 
 class Policy(nn.Module):
@@ -73,7 +76,7 @@ class Policy(nn.Module):
             raise InputError(f"convolutions give {cfg.features} features, expected {wanted} for {cfg.env}")
         if spaces.start:
             raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
-        self.algo, self.discrete = cfg.algo, not spaces.low
+        self.algo, self.discrete, self.sde = cfg.algo, not spaces.low, cfg.sde
         self.masks = spaces.actions if spaces.masked else 0  # the last numbers of an observation
         seen, outputs = spaces.obs - self.masks, spaces.actions
         self.eyes: nn.Module = nn.Identity()
@@ -82,10 +85,10 @@ class Policy(nn.Module):
             self.eyes = nn.Sequential(look, nn.Linear(look.features, cfg.features), nn.ReLU())
             seen = cfg.features
         self.lstm = nn.LSTM(seen, cfg.memory) if cfg.memory else None
-        if cfg.algo == "SAC":
+        if cfg.algo == "SAC" and not cfg.sde:
             outputs *= 2  # means and logarithms of deviations
         self.net = mlp(cfg.memory or seen, cfg.hidden, outputs, cfg.activation)
-        if cfg.algo in _DRAWS:
+        if cfg.algo in _DRAWS and not cfg.sde:
             self.head = SquashedGaussian(spaces.actions) if cfg.algo == "SAC" else head(spaces)
         self.register_buffer("low", torch.tensor(spaces.low), persistent=False)
         self.register_buffer("high", torch.tensor(spaces.high), persistent=False)
@@ -110,9 +113,13 @@ class Policy(nn.Module):
             InputError: for a generator where the policy has nothing to draw from.
         """
         outputs, memory = self(obs, memory)
+        if generator is not None and (self.sde or self.algo not in _DRAWS):
+            how = "known by its means alone (gSDE)" if self.sde else "deterministic"
+            raise InputError(f"{self.algo}'s policy is {how}, expected a greedy evaluation")
+        if self.sde:
+            squashed = self.algo == "SAC"
+            return outputs.clamp(-CLIP_MEAN, CLIP_MEAN).tanh() if squashed else self._ours(outputs), memory
         if self.algo not in _DRAWS:
-            if generator is not None:
-                raise InputError(f"{self.algo}'s policy is deterministic, expected a greedy evaluation")
             return outputs.argmax(-1) if self.discrete else outputs.tanh(), memory
         if generator is None:
             action = self.head.best(outputs)
@@ -138,9 +145,14 @@ class Policy(nn.Module):
         return torch.where(bounded, (action - self.low) / (self.high - self.low) * 2 - 1, action)
 
 
-def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Sizes]:
-    """From the state of a policy of theirs: the weights of a `Policy`, and its sizes."""
+def acting(algo: Algo, state: dict[str, Tensor], sde: bool = False) -> tuple[dict[str, Tensor], Sizes]:
+    """From the state of a policy of theirs: the weights of a `Policy`, and its sizes.
+
+    `sde`: generalised state-dependent exploration (Raffin et al., 2021, arXiv:2005.05719).
+    """
     body, last = _BODY[algo]
+    if sde and algo == "SAC":
+        last = ("actor.mu.0",)
     layers = sorted({int(name[len(body) :].split(".")[0]) for name in state if name.startswith(body)})
     parts = [[f"{body}{layer}"] for layer in layers] + ([list(last)] if last else [])
     weights = {
@@ -153,7 +165,7 @@ def acting(algo: Algo, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Siz
     for theirs, ours in names.items():
         found = {name: value for name, value in state.items() if name.startswith(theirs)}
         weights |= {name.replace(theirs, ours, 1): value for name, value in found.items()}
-    if "log_std" in state:
+    if "log_std" in state and not sde:
         weights["head.log_std"] = state["log_std"]
     hidden = tuple(len(state[f"{part[0]}.bias"]) for part in parts[:-1])
     memory = weights["lstm.weight_hh_l0"].shape[1] if "lstm.weight_hh_l0" in weights else 0

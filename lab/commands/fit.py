@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from anomaly import series
@@ -14,6 +13,7 @@ from anomaly.models import members_of, members_of_windows
 from anomaly.sample import of_file
 from generative import data
 from lab.arguments import parse
+from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path
 
@@ -67,7 +67,7 @@ def main(words: list[str]) -> None:
         raise InputError("--contaminated trims rows, which windows share, expected it without --window")
     if told.window is not None and told.fast:
         raise InputError("--fast needs rows that stand alone, expected it without --window")
-    torch.set_num_threads(1)
+    set_process()
     path = told.dir or new_path("detector-" + Path(told.data).stem)
     if told.from_run is None:
         listed = _listed(told.columns), told.label_column, _listed(told.categorical)

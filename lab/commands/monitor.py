@@ -22,6 +22,7 @@ from envs.switched import Switched
 from lab.arguments import parse
 from lab.monitor_policy import POLICY_TRIALS, Trial, checked, policy_trials
 from lab.monitor_story import Cell, Story, faults_for
+from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
 from training.run import RunConfig
@@ -83,7 +84,7 @@ class Monitor:
 def main(words: list[str]) -> None:
     """Parses and runs `lab monitor ...`."""
     told: Monitor = parse(Monitor, words, "lab monitor", "A monitor for an agent, or for recorded episodes.")
-    torch.set_num_threads(1)
+    set_process()
     start = time.perf_counter()
     agent = None
     if told.run is not None:

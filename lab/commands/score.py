@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 import tyro
 
 from anomaly.calibration import check_rate, needed
@@ -16,6 +15,7 @@ from anomaly.scoring import Scored, Wish, score_file
 from anomaly.windows import stream
 from lab.arguments import parse
 from training.checkpoint import writing
+from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
 
@@ -49,7 +49,7 @@ def main(words: list[str]) -> None:
         raise InputError("--alpha and --fdr are two rules, expected one of them")
     if told.explain < 0:
         raise InputError(f"explain is {told.explain}, expected 0 or more")
-    torch.set_num_threads(1)
+    set_process()
     detector = load(told.detector)
     out = told.out or told.detector / "scores.csv"
     if not out.parent.is_dir():

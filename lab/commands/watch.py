@@ -19,6 +19,7 @@ from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.arguments import parse
 from lab.monitor_policy import checked
+from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
 
@@ -65,7 +66,7 @@ class Watch:
 def main(words: list[str]) -> None:
     """Parses and runs `lab watch RUN ...`."""
     told: Watch = parse(Watch, words, "lab watch", "An agent plays an episode, its monitor beside it.")
-    torch.set_num_threads(1)
+    set_process()
     read_config(told.run)
     agent = registry.load(told.run / "model")
     folder = told.run / "monitor" / "model"

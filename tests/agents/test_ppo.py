@@ -1,10 +1,12 @@
+import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import tests.probes
-from agents import ppo
+from agents import ppo, registry
 from agents.parts.actor_critic import ActorCritic
 from envs import Spaces, make
 from training.errors import InputError
@@ -189,3 +191,33 @@ def test_a_rollout_of_resets_only_teaches_nothing() -> None:
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ppo.Config(**setting)
+
+
+def test_averaged_weights_act_and_change_nothing_that_is_learned(tmp_path: Path) -> None:
+    def nets(average: float) -> tuple[ppo.Learner, list[dict[str, torch.Tensor]]]:
+        """A learner after three iterations, and what its net was before, between and after them."""
+        cfg = ppo.Config(env="probe/matched-v0", hidden=(8,), average=average, run=RunConfig(steps=3 * 1_024))
+        envs = make(cfg.env, cfg.num_envs, seed=0)
+        learner = ppo.Learner(cfg, envs.spaces)
+        found = [copy.deepcopy(learner.model.net.state_dict())]
+        for _ in ppo.train(cfg, learner, envs):
+            found.append(copy.deepcopy(learner.model.net.state_dict()))
+        return learner, found
+
+    learner, states = nets(0.15)
+    assert learner.model.smooth is not None
+    torch.testing.assert_close(states, nets(0.0)[1], rtol=0, atol=0)
+    by_hand = states[0]
+    for net, decay in zip(states[1:], (0.1, 0.15, 0.15), strict=True):  # 1/10, then 2/11 is past 0.15
+        by_hand = {name: decay * by_hand[name] + (1 - decay) * now for name, now in net.items()}
+    torch.testing.assert_close(dict(learner.model.smooth.state_dict()), by_hand)
+
+    obs, noise = torch.linspace(-1, 1, 101)[:, None], torch.Generator()
+    acted = learner.model.act(obs, noise.manual_seed(0))
+    assert torch.equal(learner.model(obs)[0], learner.model.smooth(obs)[:, :2])
+    registry.save(tmp_path / "model", "ppo", learner)
+    assert torch.equal(registry.load(tmp_path / "model").policy.act(obs, noise.manual_seed(0)), acted)
+    learner.model.net.load_state_dict(states[0])
+    assert torch.equal(learner.model.act(obs, noise.manual_seed(0)), acted)
+    learner.model.smooth.load_state_dict(states[0])
+    assert not torch.equal(learner.model.act(obs, noise.manual_seed(0)), acted)

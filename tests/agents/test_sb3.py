@@ -46,13 +46,17 @@ CASES = [
     ("SAC", "Pendulum-v1", {"net_arch": [32, 16]}),
     ("TD3", "Pendulum-v1", {"net_arch": [32], "activation_fn": nn.SiLU}),
     ("DDPG", "Pendulum-v1", {"net_arch": [32]}),
+    ("PPO", "Pendulum-v1", {"net_arch": [8], "use_sde": True}),
+    ("SAC", "Pendulum-v1", {"net_arch": [8], "use_sde": True}),
 ]
 
 
 def made(algo: str, env: str, shape: dict) -> stable_baselines3.common.base_class.BaseAlgorithm:
     """A model of Stable-Baselines3 with weights large enough for all kinds of actions."""
+    shape = dict(shape)
+    options: dict = {"use_sde": True} if shape.pop("use_sde", False) else {}
     model = getattr(stable_baselines3, algo)(
-        "MlpPolicy", env, policy_kwargs=dict(shape), seed=0, device="cpu"
+        "MlpPolicy", env, policy_kwargs=shape, seed=0, device="cpu", **options
     )
     with torch.no_grad():
         for weight in model.policy.parameters():
@@ -82,6 +86,9 @@ def test_actions_are_those_of_predict(algo: str, env: str, shape: dict, tmp_path
     ours = spaces.to_env(policy.act(torch.from_numpy(obs)).numpy())
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert len(np.unique(ours)) > 1  # or nothing was compared
+    if policy.sde:
+        with pytest.raises(InputError, match=r"gSDE.*greedy"):
+            policy.act(torch.from_numpy(obs), torch.Generator())
 
 
 @pytest.mark.parametrize(("algo", "env"), [("PPO", "Pendulum-v1"), ("SAC", "Pendulum-v1")])
@@ -115,7 +122,7 @@ class MyFeatures(stable_baselines3.common.torch_layers.FlattenExtractor):
         (MyPolicy, {}, "MyPolicy, expected MlpPolicy or CnnPolicy of PPO"),
         ("MlpPolicy", {"policy_kwargs": {"features_extractor_class": MyFeatures}}, "from MyFeatures"),
         ("MlpPolicy", {"policy_kwargs": {"activation_fn": nn.Softsign}}, "activation is Softsign"),
-        ("MlpPolicy", {"use_sde": True}, "use_sde"),
+        ("MlpPolicy", {"use_sde": True, "policy_kwargs": {"squash_output": True}}, "its gSDE has"),
         ("MlpPolicy", {"policy_kwargs": {"normalize_images": False}}, "without normalize_images"),
     ],
 )
