@@ -105,7 +105,7 @@ class Learner:
         one.close()
         if cfg.features or cfg.memory or cfg.sde:
             raise InputError(
-                "features, memory or sde are told, expected none: they are of agents read from files"
+                "features, memory or sde is told, expected none: they are of agents read from files"
             )
         if self.spaces.masked:
             raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
+from anomaly.reader import CACHED
 from anomaly.schema import Column, Schema
 from training.config import from_dict
 from training.errors import InputError
@@ -99,7 +100,9 @@ class Encoder:
     def features_of(self, cells: Mapping[str, Any]) -> Float[np.ndarray, "B F"]:
         """The features of rows."""
         parts = _parts(self.codings, cells)
-        x = np.ascontiguousarray(np.array([parts[i] for i in self.kept]).T)
+        x = np.empty((len(parts[0]), len(self.kept)))
+        for first in range(0, len(x), CACHED):
+            x[first : first + CACHED] = np.array([parts[i][first : first + CACHED] for i in self.kept]).T
         return x.clip(-FARTHEST, FARTHEST, out=x) if self.rows else x
 
     def novel(self, cells: Mapping[str, Any]) -> Bool[np.ndarray, "B C"]:
@@ -188,7 +191,9 @@ def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
         return [hot.astype(np.float64) for hot in (*one_hot, missing)]
     missing = np.isnan(cells)
     if coding.kind == "numeric":
-        return [np.where(missing, 0.0, (cells - coding.shift) / coding.scale), missing.astype(np.float64)]
+        scaled = (cells - coding.shift) / coding.scale
+        scaled[missing] = 0.0
+        return [scaled, missing.astype(np.float64)]
     waves = []
     for period, start in ((DAY, 0.0), (WEEK, MONDAY)):
         angle = np.where(missing, 0.0, 2 * np.pi * ((cells - start) % period) / period)

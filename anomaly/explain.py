@@ -63,7 +63,13 @@ def reasons(
 ) -> list[Reason]:
     """All columns, the one that contributes most first."""
     reference = int(nearest_reference(detector, x[None])[0])
-    phi = contributions(detector, x, novel, reference, orders)
+    return ordered(detector, x, reference, contributions(detector, x, novel, reference, orders))
+
+
+def ordered(
+    detector: Detector, x: Float[np.ndarray, " F"], reference: int, phi: Float[np.ndarray, " C"]
+) -> list[Reason]:
+    """The columns by their contributions φ, the largest first, beside a normal row."""
     share = shares(phi)
     return [
         Reason(

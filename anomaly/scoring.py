@@ -9,14 +9,16 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
+from anomaly import on_ray
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
@@ -29,6 +31,10 @@ from training.errors import InputError
 
 PART = 16 * BLOCK
 SUFFIXES = (".csv", ".parquet")
+ENGINES: dict[str, Any] = {
+    "here": lambda work, blocks: (work(*block) for block in blocks),
+    "ray": on_ray.mapped,
+}
 BINS = 60
 
 
@@ -55,10 +61,13 @@ class Scored:
     top: list[tuple[int, float, float]]  # the strangest rows: row, score, p-value
 
 
-def score_file(detector: Detector, folder: Path, source: str, out: Path, wish: Wish) -> Scored:
+def score_file(
+    detector: Detector, folder: Path, source: str, out: Path, wish: Wish, engine: str = "here"
+) -> Scored:
     """Writes `out`: row, score, p_value, anomaly and the reasons for each of the rows that are wished for.
 
     `folder` is the detector's model folder, to tell whether parts of an earlier run belong to this one.
+    `engine` is where blocks are scored, one of ENGINES; it changes no bit.
 
     Raises:
         InputError: for rows that cannot be read and files that cannot be written; then nothing is.
@@ -68,7 +77,7 @@ def score_file(detector: Detector, folder: Path, source: str, out: Path, wish: W
     kind = _record(min(wish.explain, len(detector.columns)), detector)
     with _aside(out, _identity(folder, source, wish)) as parts:
         try:
-            _score_parts(detector, source, wish, kind, parts)
+            _score_parts(detector, source, wish, kind, parts, engine)
         except InputError:
             shutil.rmtree(parts)
             raise
@@ -116,7 +125,9 @@ def _aside(out: Path, identity: str) -> Iterator[Path]:
         yield parts
 
 
-def _score_parts(detector: Detector, source: str, wish: Wish, kind: np.dtype, parts: Path) -> None:
+def _score_parts(
+    detector: Detector, source: str, wish: Wish, kind: np.dtype, parts: Path, engine: str
+) -> None:
     """Writes all parts that are not there yet."""
     done = {int(file.stem) for file in parts.glob("[0-9]*.npy")}
     start = wish.start
@@ -126,15 +137,17 @@ def _score_parts(detector: Detector, source: str, wish: Wish, kind: np.dtype, pa
         if size < PART - (start - size) % PART:  # the last part of the file
             return
     kept: list[np.ndarray] = []
-    for first, block, context in stream(detector, source, start, wish.stop):
-        records = _score_block(detector, source, first, block, context, wish, kind)
-        low, high = max(start - first, 0), len(block)
-        if wish.stop is not None:
-            high = min(high, wish.stop - first)
-        kept.append(records[low:high])
-        if (first + BLOCK) % PART == 0:
-            start = _write_part(parts, start, kept)
-            kept = []
+    work = partial(_score_block, detector, source, wish, kind)
+    blocks = stream(detector, source, start, wish.stop)
+    with closing(ENGINES[engine](work, blocks)) as scored:
+        for first, records in scored:
+            low, high = max(start - first, 0), len(records)
+            if wish.stop is not None:
+                high = min(high, wish.stop - first)
+            kept.append(records[low:high])
+            if (first + BLOCK) % PART == 0:
+                start = _write_part(parts, start, kept)
+                kept = []
     if sum(map(len, kept)):
         start = _write_part(parts, start, kept)
     if start == wish.start or (wish.stop is not None and start < wish.stop):
@@ -153,13 +166,13 @@ def _write_part(parts: Path, start: int, kept: list[np.ndarray]) -> int:
 def _score_block(
     detector: Detector,
     source: str,
+    wish: Wish,
+    kind: np.dtype,
     first: int,
     block: pa.Table,
     context: pa.Table,
-    wish: Wish,
-    kind: np.dtype,
-) -> np.ndarray:
-    """The records of a whole block; `context` are the rows before that its windows need."""
+) -> tuple[int, np.ndarray]:
+    """The first row and the records of a whole block; its windows need `context`, the rows before it."""
     seen = detector.seen(block, source, first, context)
     records = np.zeros(len(block), kind)
     score = detector.score_seen(seen)
@@ -183,7 +196,7 @@ def _score_block(
                 records["reference"][row] = reference
                 records["column"][row] = np.where(phi[most] > 0, most, -1)
                 records["share"][row] = shares(phi)[most]
-    return records
+    return first, records
 
 
 def _parts(parts: Path) -> Iterator[tuple[int, np.ndarray]]:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 import tyro
 
-from anomaly.explain import reasons
+from anomaly.explain import nearest_reference, ordered, reasons
+from anomaly.shapley import BACKGROUND, shap_values
 from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
@@ -23,6 +24,7 @@ class Explain:
     detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
     data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
     row: int  # which row, counted from 0
+    shap: bool = False  # against many normal rows at once, by the shap library, not the nearest one alone
 
 
 def main(words: list[str]) -> None:
@@ -44,8 +46,15 @@ def main(words: list[str]) -> None:
     x, novel = seen.of(np.array([at])), seen.novel[at : at + 1]
     score = detector.score_features(x, novel.sum(1))
     p = float(detector.p_of(score)[0])
-    why = reasons(detector, x[0], novel[0])
-    rest = float(score[0]) - sum(reason.contribution for reason in why)
+    if told.shap:
+        phi, base = shap_values(detector, x[0], novel[0])
+        why = ordered(detector, x[0], int(nearest_reference(detector, x)[0]), phi)
+        against = f"{min(BACKGROUND, len(detector.references))} normal rows score"
+        mean = " in the mean"
+    else:
+        why = reasons(detector, x[0], novel[0])
+        base = float(score[0]) - sum(reason.contribution for reason in why)
+        against, mean = "the nearest normal row scores", ""
     print(f"row {told.row}: score {score[0]:.4g}, p-value {p:.3g}")
     width = max(len("column"), *(len(reason.column) for reason in why[:SHOWN]))
     print(
@@ -59,4 +68,5 @@ def main(words: list[str]) -> None:
     if len(why) > SHOWN:
         others = sum(reason.contribution for reason in why[SHOWN:])
         print(f"  {len(why) - SHOWN} more columns: {others:.4g}")
-    print(f"  the nearest normal row scores {rest:.4g}; with the contributions that makes {score[0]:.4g}")
+    total = base + sum(reason.contribution for reason in why)
+    print(f"  {against} {base:.4g}{mean}; with the contributions that makes {total:.4g}")

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -31,6 +32,7 @@ class Score:
     alpha: float | None = None  # false-alarm rate; default: the detector's
     fdr: float | None = None  # instead: the share of normal rows among the flagged (Benjamini-Hochberg)
     rows: str | None = None  # A:B, only the rows A to B − 1
+    engine: Literal["here", "ray"] = "here"  # in this process, or by Ray: all cores, or RAY_ADDRESS's cluster
 
 
 def main(words: list[str]) -> None:
@@ -57,7 +59,7 @@ def main(words: list[str]) -> None:
         detector.alpha = told.alpha
     alpha = detector.alpha if detector.flags or told.fdr is not None else 0.0
     wish = Wish(alpha, told.fdr, told.explain, start, stop)
-    found = score_file(detector, told.detector / "model", told.data, out, wish)
+    found = score_file(detector, told.detector / "model", told.data, out, wish, told.engine)
     _remember(told, detector, found, out)
     print(f"{out}: {found.rows} rows, {_verdict(told, detector, found)}")
 

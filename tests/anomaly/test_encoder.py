@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from anomaly.encoder import Encoder
-from anomaly.schema import Schema, Survey
+from anomaly.encoder import Coding, Encoder
+from anomaly.reader import CACHED, of_array, transposed
+from anomaly.schema import Column, Schema, Survey
 from training.errors import InputError
 
 
@@ -96,3 +97,17 @@ def test_columns_are_found_by_name_and_a_missing_one_is_refused() -> None:
     assert features(schema, encoder, extra=["!"], b=["4"], a=["1"]) == one
     with pytest.raises(InputError, match="lacks the column 'b', expected a, b"):
         features(schema, encoder, a=["1"])
+
+
+@pytest.mark.parametrize("rows", [1, CACHED, 2 * CACHED + 1])
+def test_features_of_many_rows_are_those_of_each(rows: int) -> None:
+    x = np.random.default_rng(rows).normal(size=(rows, 3))
+    x[::3, 1] = np.nan
+    assert (transposed(x[:, ::2]) == x[:, ::2].T).all()
+    table = of_array(x, ("a", "b", "c"))
+    schema = Schema(tuple(Column(name, "numeric") for name in table.column_names))
+    coded = (Coding("a", "numeric", 1.0, 2.0), Coding("b", "numeric", gaps=True), Coding("c", "numeric"))
+    found = Encoder(coded, np.array([0, 2, 3, 4]), rows).features_of(schema.cells(table, "rows"))
+    gaps = np.isnan(x[:, 1])
+    expected = np.stack([(x[:, 0] - 1) / 2, np.where(gaps, 0, x[:, 1]), gaps, x[:, 2]], 1)
+    np.testing.assert_array_equal(found, expected)

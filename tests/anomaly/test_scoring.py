@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_without_scoring_finished_parts(
     scoring_of, blocks_scored = scoring._score_block, []
 
     def killed(*told: object) -> np.ndarray:
-        blocks_scored.append(told[2])
+        blocks_scored.append(told[4])
         if len(blocks_scored) == 11:
             raise KeyboardInterrupt
         return scoring_of(*told)  # type: ignore[arg-type]
