@@ -9,6 +9,7 @@ long as the work takes. Only the calling process reads data and writes files.
 
 import os
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -66,11 +67,24 @@ def _taken(ray: Any, result: Any) -> Any:
         raise (error.cause if isinstance(error.cause, InputError) else error) from None
 
 
+def _answers(address: str) -> None:
+    """Raises InputError at once where nobody listens at HOST:PORT: Ray itself waits for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:  # `auto`, `ray://...`
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"RAY_ADDRESS is {address!r}, expected a cluster that answers ({error})") from None
+
+
 @contextmanager
 def _running(ray: Any) -> Iterator[None]:
     """Ray, silent, and whatever was started is stopped at the end."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _answers(address)
     files = None if address else tempfile.mkdtemp(prefix="lab-ray-")
     here = {"include_dashboard": False, "object_store_memory": STORE, "_temp_dir": files}
     try:
