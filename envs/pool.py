@@ -2,7 +2,8 @@
 
 They keep their state to themselves. So that a run on them can be resumed all the same, every checkpoint ends
 all episodes and begins new ones, from a seed of its own: a run that is resumed there goes on as the one that
-was not stopped.
+was not stopped. Such checkpoints come by the clock alone: with every evaluation they would be so many that
+agents would hardly see the later parts of long episodes.
 """
 
 import warnings
@@ -21,6 +22,7 @@ class PoolEnv(VectorEnv):
     """A `VectorEnv` of EnvPool's environments."""
 
     STATE = ("_restarts", "_returns", "_lengths")
+    begins_again = True
 
     def __init__(self, env: str, num_envs: int, seed: int) -> None:
         """Raises InputError where EnvPool is missing or does not have the environment."""

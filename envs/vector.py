@@ -50,6 +50,8 @@ class VectorEnv:
     `obs` (N, O) is what to act on next, `begins` (N,) says where it is the first of an episode.
     """
 
+    begins_again = False  # whether a checkpoint ends all episodes and begins new ones
+
     def __init__(self, envs: gym.vector.VectorEnv, seed: int | None, name: str = "") -> None:
         self._envs = envs
         self._device = torch.device("cpu")

@@ -87,6 +87,7 @@ def agent_work(kind: str, cfg: Any) -> Work:
         put_back=lambda tree: envs.load_state_dict(tree["envs"]),
         renamed={"encoder": "net"},
         show=partial(_film, learner, cfg) if cfg.run.video else None,
+        disturbed=envs.begins_again,
     )
 
 

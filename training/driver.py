@@ -52,7 +52,8 @@ class Driver:
     `save` writes what was learned to a folder: `model/` holds the last, `best/` the best evaluated. `state`
     gives all that the learner and its environments remember; without it there are no checkpoints. `diagnose`
     tells about the last update, at every row that falls on one; `show` draws at every evaluation;
-    `roll_back` takes the weights out of what `state` gave.
+    `roll_back` takes the weights out of what `state` gave. Where a checkpoint has `disturbed` what follows,
+    as environments begin again, evaluations bring none with them.
 
     Of several processes that learn together each has a driver and a folder; the first one evaluates.
     """
@@ -84,8 +85,9 @@ class Driver:
         show: Show | None = None,
         roll_back: Callable[[Tree], None] | None = None,
         log: WandbLog | None = None,
+        disturbed: bool = False,
     ) -> None:
-        self.cfg, self.folder = cfg, folder
+        self.cfg, self.folder, self.disturbed = cfg, folder, disturbed
         self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
         self.diagnose, self.show, self.roll_back = diagnose, show, roll_back
         self.meter = Meter()
@@ -117,7 +119,8 @@ class Driver:
                 ended = signals.agreed()
                 if self._reached() or ended is not None:
                     break
-                age = LEAST_BETWEEN_S if self.evaluated_at == self.step else self.cfg.save_every_s
+                soon = self.evaluated_at == self.step and not self.disturbed
+                age = LEAST_BETWEEN_S if soon else self.cfg.save_every_s
                 if distributed.first([now - saved > age])[0]:
                     self._keep()
                     saved = now

@@ -40,6 +40,7 @@ class Work:
     diagnose: Callable[[], Mapping[str, float]] | None = None
     show: Show | None = None
     about: str = ""  # more to say about it
+    disturbed: bool = False  # whether a checkpoint changes what follows
 
     @staticmethod
     def of(
@@ -55,6 +56,7 @@ class Work:
         renamed: Mapping[str, str] = MappingProxyType({}),
         show: Show | None = None,
         about: str = "",
+        disturbed: bool = False,
     ) -> "Work":
         """The work of a learner that has its settings in `cfg` and lists what it must remember in `STATE`.
 
@@ -94,6 +96,7 @@ class Work:
             diagnose=Diagnostics(learner),
             show=show,
             about=about,
+            disturbed=disturbed,
         )
 
 
@@ -200,6 +203,7 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         show=work.show,
         roll_back=work.roll_back,
         log=log,
+        disturbed=work.disturbed,
     )
     try:
         if tree is not None:

@@ -46,6 +46,7 @@ def test_a_checkpoint_begins_all_episodes_again_the_same_way_for_whoever_goes_on
         envs.step(torch.ones(4, dtype=torch.int64))
     before = envs.obs
     state = envs.state_dict()
+    assert envs.begins_again
     assert envs.begins.all()
     assert not torch.equal(envs.obs, before)
     other.load_state_dict(state)

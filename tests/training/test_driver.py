@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import training.driver
 from training.checkpoint import load_checkpoint, load_model, save_model
 from training.driver import Driver, Outcome
 from training.errors import DivergenceError, InputError
@@ -271,3 +272,21 @@ def test_diagnoses_stand_in_rows_that_fall_on_an_update(tmp_path: Path) -> None:
     cfg = RunConfig(steps=30, log_every=10, evaluate_every=0)
     Driver(cfg, folder, save=lambda to: None, diagnose=lambda: {"gradient/a": 2.0}).run(updates())
     assert [row.get("gradient/a") for row in read_rows(tmp_path / "run")] == [2.0, None, 2.0]
+
+
+@pytest.mark.parametrize(("disturbed", "steps"), [(False, [50, 100, 150, 200, 200]), (True, [200])])
+def test_evaluations_bring_checkpoints_unless_these_disturb_the_run(
+    disturbed: bool, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.driver, "LEAST_BETWEEN_S", -1.0)
+    bench, kept = Bench(tmp_path / "run", [1.0, 2.0, 3.0, 4.0]), []
+    driver = Driver(
+        RunConfig(steps=200, evaluate_every=50),
+        bench.folder,
+        save=bench.save,
+        evaluate=bench.evaluate,
+        state=lambda: kept.append(driver.step) or {},
+        disturbed=disturbed,
+    )
+    driver.run(counting(200))
+    assert kept == steps  # the last at the end of the run
