@@ -10,29 +10,13 @@ import torch
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
-import tests.probes  # noqa: F401  (registers its environments)
 from agents import registry, sb3, sb3_zip
 from agents.evaluation import evaluate
 from agents.parts.sb3_policy import Policy
 from envs import Spaces
+from tests.probes import Film, SteeredFilm
 from training.checkpoint import load_model
 from training.errors import InputError
-
-
-class Film(gym.Env):
-    """Shows pictures."""
-
-    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
-    action_space: gym.Space = gym.spaces.Discrete(30)
-
-
-class SteeredFilm(Film):
-    """Shows pictures and takes a number."""
-
-    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
-
-
-gym.register("probe/film-v0", Film)
 
 CASES = [
     ("PPO", "CartPole-v1", {}),

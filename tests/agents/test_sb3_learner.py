@@ -1,4 +1,4 @@
-"""Stable-Baselines3 as an engine of the lab: it repeats, stops when nobody asks, refuses what it cannot do."""
+"""Stable-Baselines3 as an engine of the lab: it repeats, stops when nobody asks, refuses what it cannot."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+import tests.probes  # noqa: F401  (registers its environments)
 from agents import sb3
 from agents.parts.turns import turns
 from envs import Spaces
