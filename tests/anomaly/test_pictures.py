@@ -11,6 +11,7 @@ from anomaly.detector import Detector
 from anomaly.explain import nearest_reference, reasons
 from anomaly.pictures import CELLS, DIRECTIONS, FAINT, edges, looks_of, pixels, pooled
 from anomaly.players import regions
+from anomaly.reader import blocks
 from anomaly.sample import of_file
 from generative.data import Table, load
 from training.errors import InputError
@@ -128,3 +129,19 @@ def test_the_region_that_was_changed_explains_a_picture(kind: str) -> None:
         nearest = detector.references[nearest_reference(detector, x[None])]
         sums = sum(reason.contribution for reason in why)
         assert sums == pytest.approx(score - detector.score_features(nearest, np.zeros(1, int))[0], abs=1e-6)
+
+
+def test_labels_beside_pictures_are_a_column_for_those_who_ask(tmp_path: Path) -> None:
+    table, _, others = one_class(1)
+    path = str(tmp_path / "labelled.npz")
+    x = np.concatenate([table.x, others[:30]]).reshape(-1, 8, 8).astype(np.uint8)
+    np.savez(path, x=x, y=np.repeat([0, 1], [len(table.x), 30]))
+    sample = of_file(path, label_column="y")
+    assert (len(sample.table), sample.labelled, sample.rows) == (len(table.x), 30, len(x))
+    assert sample.shape == (1, 8, 8)
+    assert "y" not in sample.schema.names
+    _, block = next(blocks(path, (*sample.schema.names, "y")))
+    assert block["y"].to_pylist() == ["0"] * len(table.x) + ["1"] * 30
+    np.savez(path, x=x, y=np.full(len(x), 3))
+    with pytest.raises(InputError, match="row 0 is '3', expected a label: 0"):
+        of_file(path, label_column="y")
