@@ -18,6 +18,7 @@ from training.optim import Adam, cosine
 FOLDS = 4
 HIDDEN = (96, 96, 96)
 FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon known by heart
+DRAWN = 65_536  # numbers drawn at once: what fits into the cache
 WARM_UP = 0.1  # of the updates: the learning rate rises
 DECAY = 0.01  # of the weights
 
@@ -45,6 +46,11 @@ class Nets(nn.Module):
 def updates(rows: int) -> int:
     """How many updates so many rows are worth."""
     return max(FEWEST, min(MOST, rows))
+
+
+def ahead(numbers: int) -> int:
+    """How many batches of so many numbers are drawn at once: calls cost more than what they draw."""
+    return max(1, DRAWN // numbers)
 
 
 def learn(nets: nn.Module, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:
