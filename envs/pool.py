@@ -2,8 +2,8 @@
 
 They keep their state to themselves. So that a run on them can be resumed all the same, every checkpoint ends
 all episodes and begins new ones, from a seed of its own: a run that is resumed there goes on as the one that
-was not stopped. Such checkpoints come by the clock alone: with every evaluation they would be so many that
-agents would hardly see the later parts of long episodes.
+was not stopped. Such checkpoints fall on fixed steps, so that the same seed learns the same again; and far
+from one another, or agents would hardly see the later parts of long episodes.
 """
 
 import warnings
@@ -22,7 +22,7 @@ class PoolEnv(VectorEnv):
     """A `VectorEnv` of EnvPool's environments."""
 
     STATE = ("_restarts", "_returns", "_lengths")
-    begins_again = True
+    checkpoint_every = 4_000
 
     def __init__(self, env: str, num_envs: int, seed: int) -> None:
         """Raises InputError where EnvPool is missing or does not have the environment."""

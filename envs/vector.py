@@ -50,7 +50,7 @@ class VectorEnv:
     `obs` (N, O) is what to act on next, `begins` (N,) says where it is the first of an episode.
     """
 
-    begins_again = False  # whether a checkpoint ends all episodes and begins new ones
+    checkpoint_every = 0  # steps of each between checkpoints, where these end all episodes; 0: none does
 
     def __init__(self, envs: gym.vector.VectorEnv, seed: int | None, name: str = "") -> None:
         self._envs = envs

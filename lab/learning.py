@@ -77,6 +77,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)
+    checkpoint_every = envs.checkpoint_every * cfg.num_envs
+    about = f"a checkpoint every {checkpoint_every:,} steps, where all episodes begin again"
     return Work.of(
         learner,
         module.train(cfg, learner, envs),
@@ -87,7 +89,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
         put_back=lambda tree: envs.load_state_dict(tree["envs"]),
         renamed={"encoder": "net"},
         show=partial(_film, learner, cfg) if cfg.run.video else None,
-        disturbed=envs.begins_again,
+        about=about if checkpoint_every else "",
+        checkpoint_every=checkpoint_every,
     )
 
 

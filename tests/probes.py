@@ -133,3 +133,19 @@ class Recall(gym.Env):
 
 
 gym.register("probe/recall-v0", Recall)
+
+
+class Film(gym.Env):
+    """Shows pictures."""
+
+    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
+    action_space: gym.Space = gym.spaces.Discrete(30)
+
+
+class SteeredFilm(Film):
+    """Shows pictures and takes a number."""
+
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+
+gym.register("probe/film-v0", Film)

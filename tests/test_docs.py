@@ -1,6 +1,5 @@
 """The script of docs/your-own-script.md, as written: it learns, goes on, and runs in two processes."""
 
-import os
 import re
 import signal
 import subprocess
@@ -10,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import ENVIRONMENT, ROOT, run
 from training.folder import read_rows
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/your-own-script.md").read_text()
 SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
-ENVIRONMENT = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def call(*words: str, cwd: Path) -> str:
-    done = subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+    done = run(*words, cwd=cwd, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

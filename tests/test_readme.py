@@ -1,28 +1,20 @@
 """The scripts and commands of the README, run as they are written."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from lab.cli import COMMANDS
+from tests import processes
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (processes.ROOT / "README.md").read_text()
 SCRIPTS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(script: str, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    done = processes.run(sys.executable, "-c", script, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

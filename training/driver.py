@@ -52,8 +52,9 @@ class Driver:
     `save` writes what was learned to a folder: `model/` holds the last, `best/` the best evaluated. `state`
     gives all that the learner and its environments remember; without it there are no checkpoints. `diagnose`
     tells about the last update, at every row that falls on one; `show` draws at every evaluation;
-    `roll_back` takes the weights out of what `state` gave. Where a checkpoint has `disturbed` what follows,
-    as environments begin again, evaluations bring none with them.
+    `roll_back` takes the weights out of what `state` gave. Where asking for `state` changes what follows,
+    as environments begin again, it is asked every `checkpoint_every` steps and at no other time, neither by
+    the clock nor at a signal: a run that was stopped goes on as it went before.
 
     Of several processes that learn together each has a driver and a folder; the first one evaluates.
     """
@@ -71,6 +72,7 @@ class Driver:
         "meter",
         "rows",
         "evaluations",
+        "checkpoints",
     )
 
     def __init__(
@@ -85,13 +87,14 @@ class Driver:
         show: Show | None = None,
         roll_back: Callable[[Tree], None] | None = None,
         log: WandbLog | None = None,
-        disturbed: bool = False,
+        checkpoint_every: int = 0,
     ) -> None:
-        self.cfg, self.folder, self.disturbed = cfg, folder, disturbed
+        self.cfg, self.folder, self.checkpoint_every = cfg, folder, checkpoint_every
         self.save, self.evaluate, self.state, self.log = save, evaluate, state, log
         self.diagnose, self.show, self.roll_back = diagnose, show, roll_back
         self.meter = Meter()
         self.rows, self.evaluations = Every(cfg.log_every), Every(cfg.evaluate_every)
+        self.checkpoints = Every(checkpoint_every)
         self.step, self.evaluated_at, self.elapsed = 0, 0, 0.0
         self.evaluating = self.finished = False
         self.score: float | None = None
@@ -119,9 +122,7 @@ class Driver:
                 ended = signals.agreed()
                 if self._reached() or ended is not None:
                     break
-                soon = self.evaluated_at == self.step and not self.disturbed
-                age = LEAST_BETWEEN_S if soon else self.cfg.save_every_s
-                if distributed.first([now - saved > age])[0]:
+                if self._checkpoint_due(now - saved):
                     self._keep()
                     saved = now
                 bar(self.step, self.score)
@@ -132,7 +133,7 @@ class Driver:
             if self.finished and self.meter:
                 self._write_row()
             self.elapsed = before + time.perf_counter() - started
-            self._keep()
+            self._keep(checkpoint=self.finished or not self.checkpoint_every)
         return Outcome(self.step, self.elapsed, self.score, self.best, ended)
 
     def state_dict(self) -> dict[str, Tree]:
@@ -147,6 +148,12 @@ class Driver:
         """Puts back what `state_dict` gave; rows that were written later are taken away again."""
         self.folder.cut(state["written"])
         restore(self, {name: state[name] for name in self.STATE})
+
+    def _checkpoint_due(self, age: float) -> bool:
+        if self.checkpoint_every:
+            return self.checkpoints.due(self.step)
+        enough = LEAST_BETWEEN_S if self.evaluated_at == self.step else self.cfg.save_every_s
+        return bool(distributed.first([age > enough])[0])
 
     def _reached(self) -> bool:
         if self.cfg.patience and self.stale >= self.cfg.patience:
@@ -218,7 +225,7 @@ class Driver:
             self.best, self.stale = score, 0
             self.save(self.folder.path / "best")
 
-    def _keep(self) -> None:
+    def _keep(self, checkpoint: bool = True) -> None:
         """Writes the model, and a checkpoint from which the run goes on; never those that have diverged."""
         diverged = self.cfg.if_nan != "skip" and not self.meter.finite()
         if distributed.most(diverged):
@@ -228,7 +235,7 @@ class Driver:
             copy_model(best, self.folder.path / "model")
         else:
             self.save(self.folder.path / "model")
-        if self.state is not None:
+        if self.state is not None and checkpoint:
             tree = {"run": self.state(), "driver": self.state_dict(), "generators": global_generators()}
             save_checkpoint(self.folder.path, self.step, tree)
 

@@ -40,7 +40,7 @@ class Work:
     diagnose: Callable[[], Mapping[str, float]] | None = None
     show: Show | None = None
     about: str = ""  # more to say about it
-    disturbed: bool = False  # whether a checkpoint changes what follows
+    checkpoint_every: int = 0  # steps between checkpoints where one changes what follows
 
     @staticmethod
     def of(
@@ -56,7 +56,7 @@ class Work:
         renamed: Mapping[str, str] = MappingProxyType({}),
         show: Show | None = None,
         about: str = "",
-        disturbed: bool = False,
+        checkpoint_every: int = 0,
     ) -> "Work":
         """The work of a learner that has its settings in `cfg` and lists what it must remember in `STATE`.
 
@@ -96,7 +96,7 @@ class Work:
             diagnose=Diagnostics(learner),
             show=show,
             about=about,
-            disturbed=disturbed,
+            checkpoint_every=checkpoint_every,
         )
 
 
@@ -203,7 +203,7 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         show=work.show,
         roll_back=work.roll_back,
         log=log,
-        disturbed=work.disturbed,
+        checkpoint_every=work.checkpoint_every,
     )
     try:
         if tree is not None:

@@ -1,7 +1,5 @@
 """Stable-Baselines3 behind our commands: the same actions, files that run nothing unasked, clear refusals."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,31 +10,13 @@ import torch
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
-import tests.probes  # noqa: F401  (registers its environments)
 from agents import registry, sb3, sb3_zip
 from agents.evaluation import evaluate
 from agents.parts.sb3_policy import Policy
-from agents.parts.turns import turns
 from envs import Spaces
+from tests.probes import Film, SteeredFilm
 from training.checkpoint import load_model
 from training.errors import InputError
-from training.run import RunConfig
-
-
-class Film(gym.Env):
-    """Shows pictures."""
-
-    observation_space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
-    action_space: gym.Space = gym.spaces.Discrete(30)
-
-
-class SteeredFilm(Film):
-    """Shows pictures and takes a number."""
-
-    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
-
-
-gym.register("probe/film-v0", Film)
 
 CASES = [
     ("PPO", "CartPole-v1", {}),
@@ -278,75 +258,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_text("no")
     with pytest.raises(InputError, match="is no zip file"):
         sb3_zip.read(tmp_path / "no.zip", "CartPole-v1")
-
-
-def learned(seed: int, **settings: object) -> tuple[sb3.Learner, list]:
-    cfg = sb3.Config(run=RunConfig(steps=300, seed=seed, device="cpu"), **settings)
-    learner = sb3.Learner(cfg)
-    return learner, list(learner.updates())
-
-
-def test_the_same_seed_learns_the_same_and_rows_tell_of_it() -> None:
-    told = {"algo": "PPO", "num_envs": 2, "options": '{"n_steps": 64, "batch_size": 64}', "hidden": (8,)}
-    (first, rows), (again, _), (other, _) = (learned(seed, **told) for seed in (0, 0, 1))
-    weights = [learner.model.net[0].weight for learner in (first, again, other)]
-    assert weights[0].shape == (8, 4)
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-    assert [step for step, _ in rows] == [128, 256, 384]
-    assert rows[-1][1].keys() >= {"loss/policy", "loss/value", "policy/entropy", "episode/return"}
-    assert sum(len(metrics["episode/return"]) for _, metrics in rows) > 5
-
-
-def test_a_learner_that_nobody_asks_any_more_stops() -> None:
-    cfg = sb3.Config(algo="DQN", run=RunConfig(steps=10_000_000, device="cpu"))
-    learner = sb3.Learner(cfg)
-    threads = threading.active_count()
-    updates = learner.updates()
-    next(updates)
-    assert threading.active_count() == threads + 1
-    updates.close()
-    assert threading.active_count() == threads
-    assert learner.step < 100
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"options": "{"}, "options is no JSON"),
-        ({"options": "[]"}, "expected a JSON object"),
-        ({"options": '{"policy": 3}'}, "options has 'policy', expected some of learning_rate"),
-        ({"options": '{"n_steps": 0}'}, "PPO refuses"),
-        ({"algo": "SAC"}, "SAC refuses"),
-        ({"noise": 0.1}, "PPO draws from its policy"),
-        ({"num_envs": 0}, "num_envs is 0"),
-        ({"env": "tensor/CartPole-v1"}, "sb3 does not step those of tensor"),
-        ({"env": "envpool/CartPole-v1"}, "sb3 does not step those of envpool"),
-        ({"env": "probe/masked-v0"}, "sb3 knows no masks"),
-        ({"env": "probe/film-v0"}, "sb3 sees rows of numbers"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        sb3.Learner(sb3.Config(**setting))
-
-
-def test_actions_that_do_not_begin_at_zero_are_refused() -> None:
-    cfg = sb3.Config(hidden=(8,), activation="tanh")
-    with pytest.raises(InputError, match="the first action of CartPole-v1 is 1, sb3 expects 0"):
-        sb3.Policy(cfg, Spaces(4, discrete=2, start=1))
-
-
-def test_turns_hand_over_what_was_pushed_and_raise_what_was_raised() -> None:
-    def push(hand_over) -> None:
-        hand_over(1)
-        hand_over(2)
-        raise ValueError("three")
-
-    def ask() -> Iterator[int]:
-        yield from turns(push)
-
-    asked = ask()
-    assert [next(asked), next(asked)] == [1, 2]
-    with pytest.raises(ValueError, match="three"):
-        next(asked)

@@ -1,8 +1,6 @@
 """Scores through Ray are those of one process, bit by bit; errors keep their line, nothing stays."""
 
 import importlib.util
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from anomaly import on_ray
+from tests.processes import ENVIRONMENT, lab
 from training.errors import InputError
 
 ROWS = 20_000  # more than two blocks
@@ -21,18 +20,9 @@ BAD = 9_000  # a row of the second block
 INSTALLED = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra [ray]")
 
 
-def lab(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a process of its own, as Ray starts processes beside it."""
-    here = {"WANDB_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(cwd)}
-    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return subprocess.run(
-        [sys.executable, "-m", "lab", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=kept | here,
-    )
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ENVIRONMENT, "RAY_ADDRESS", raising=False)
 
 
 @pytest.fixture
@@ -57,7 +47,7 @@ def place() -> Iterator[Path]:
 def test_ray_gives_the_same_file(place: Path, data: str) -> None:
     for engine in ("here", "ray"):
         words = ("score", "run", data, "--rows", "100:19000", "--explain", "1", "--out", f"{engine}.csv")
-        done = lab(*words, "--engine", engine, cwd=place)
+        done = lab(*words, "--engine", engine, cwd=place, timeout=300, TMPDIR=str(place))
         assert (done.returncode, done.stderr) == (0, "")
     assert (place / "ray.csv").read_bytes() == (place / "here.csv").read_bytes()
     assert csv.read_csv(place / "ray.csv")["row"].to_pylist() == list(range(100, 19_000))
@@ -72,7 +62,8 @@ def test_a_bad_row_is_named_through_ray(place: Path) -> None:
     (place / "bad.csv").write_text("\n".join(lines) + "\n")
     before = sorted(place.rglob("*"))
     here, ray = (
-        lab("score", "run", "bad.csv", "--out", "s.csv", "--engine", e, cwd=place) for e in ("here", "ray")
+        lab(*f"score run bad.csv --out s.csv --engine {engine}".split(), cwd=place, TMPDIR=str(place))
+        for engine in ("here", "ray")
     )
     assert (ray.returncode, ray.stdout, ray.stderr) == (2, "", here.stderr)
     assert f"row {BAD}" in ray.stderr

@@ -9,14 +9,15 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from anomaly import reader, scoring
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, reasons
 from anomaly.scoring import Wish, score_file
+from tests.scores import blocks_seen, scored
 from training.errors import InputError
 
 ROWS = 300
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +37,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parquet.write_table(rows, here / "t.parquet", row_group_size=70)
     csv.write_csv(rows, here / "t.csv")
     return here
-
-
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reader, scoring):
-        monkeypatch.setattr(module, "BLOCK", 16)
-    monkeypatch.setattr(scoring, "PART", 64)
-
-
-def scored(place: Path, out: Path, source: str = "t.parquet", **wish: object) -> pa.Table:
-    detector = Detector.load(place / "model")
-    score_file(detector, place / "model", str(place / source), out, Wish(**({"alpha": 0.05} | wish)))  # type: ignore[arg-type]
-    assert [file.name for file in out.parent.iterdir() if file.name.startswith(".")] == []
-    return parquet.read_table(out) if out.suffix == ".parquet" else csv.read_csv(out)
 
 
 def test_each_row_has_its_score_in_order(place: Path, tmp_path: Path) -> None:
@@ -80,26 +67,14 @@ def test_shards_are_bit_equal_to_the_whole(place: Path, tmp_path: Path, cuts: tu
     assert pa.concat_tables(parts).equals(whole)
 
 
-def test_a_killed_run_goes_on_without_scoring_finished_parts(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_without_scoring_finished_parts(place: Path, tmp_path: Path) -> None:
     whole = scored(place, tmp_path / "whole.csv")
-    scoring_of, blocks_scored = scoring._score_block, []
-
-    def killed(*told: object) -> np.ndarray:
-        blocks_scored.append(told[4])
-        if len(blocks_scored) == 11:
-            raise KeyboardInterrupt
-        return scoring_of(*told)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(scoring, "_score_block", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with blocks_seen(dies_at=160), pytest.raises(KeyboardInterrupt):
         scored(place, tmp_path / "s.csv")
     assert not (tmp_path / "s.csv").exists()
-    again = scored(place, tmp_path / "s.csv")
-    assert again.equals(whole)
-    assert blocks_scored[11] == 128  # two parts of 64 rows were whole
-    assert len(blocks_scored) == 11 + 19 - 8
+    with blocks_seen() as seen:
+        assert scored(place, tmp_path / "s.csv").equals(whole)
+    assert seen == list(range(128, ROWS, 16))  # two parts of 64 rows were whole
 
 
 def test_parts_of_another_call_are_not_taken(place: Path, tmp_path: Path) -> None:

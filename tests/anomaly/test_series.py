@@ -5,24 +5,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from anomaly import forecast, reader, scoring, series, window_models, windows
+from anomaly import forecast, series, window_models, windows
 from anomaly.detector import Detector
 from anomaly.explain import reasons
-from anomaly.forecast import FLOOR, Forecast
 from anomaly.lineup import Lineup
-from anomaly.online import QUIET, online_scores, onsets
-from anomaly.scoring import Wish, score_file
 from anomaly.windows import Windows, stream
 from generative.parts.networks import Network
 from generative.parts.rows import Form
+from tests.scores import blocks_seen, scored
 from training.errors import InputError
 
 ROWS, WINDOW = 600, 20  # a window is wider than a block
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 def rows(n: int, seed: int) -> pa.Table:
@@ -49,19 +47,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reader, scoring):
-        monkeypatch.setattr(module, "BLOCK", 16)
-    monkeypatch.setattr(scoring, "PART", 64)
-
-
-def scored(place: Path, out: Path, source: str = "t.parquet", **wish: object) -> pa.Table:
-    detector = Detector.load(place / "model")
-    score_file(detector, place / "model", str(place / source), out, Wish(**({"alpha": 0.05} | wish)))  # type: ignore[arg-type]
-    return parquet.read_table(out)
-
-
 def test_a_window_ends_with_its_row() -> None:
     x = np.arange(10.0).reshape(5, 2)
     np.testing.assert_array_equal(Windows(2).of(x)[[0, 1, 4]], [[0, 1, 0, 1], [0, 1, 2, 3], [6, 7, 8, 9]])
@@ -77,32 +62,15 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path
     assert scored(place, tmp_path / "text.parquet", "t.csv", explain=1).equals(whole)
 
 
-def test_a_killed_scoring_goes_on_to_the_same_file(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_scoring_goes_on_to_the_same_file(place: Path, tmp_path: Path) -> None:
     whole = scored(place, tmp_path / "whole.parquet")
-    usual = scoring._score_block
-
-    def killed(*told: object) -> np.ndarray:
-        if told[4] == 256:  # the first row of the block
-            raise KeyboardInterrupt
-        return usual(*told)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring, "_score_block", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scored(place, tmp_path / "s.parquet")
+    with blocks_seen(dies_at=256), pytest.raises(KeyboardInterrupt):
+        scored(place, tmp_path / "s.parquet")
     parts = sorted(int(file.stem) for file in (tmp_path / ".s.parquet.parts").glob("[0-9]*.npy"))
     assert parts == [0, 64, 128, 192]
-    again: list[object] = []
-
-    def counted(*told: object) -> np.ndarray:
-        again.append(told[4])
-        return usual(*told)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(scoring, "_score_block", counted)
-    assert scored(place, tmp_path / "s.parquet").equals(whole)
-    assert min(again) == 256  # type: ignore[type-var]
+    with blocks_seen() as seen:
+        assert scored(place, tmp_path / "s.parquet").equals(whole)
+    assert min(seen) == 256
 
 
 def test_scores_never_look_ahead_and_the_first_rows_have_none(place: Path) -> None:
@@ -192,53 +160,6 @@ def test_too_few_rows_and_windows_are_refused() -> None:
         series.of_table(rows(60, 0), 1)
 
 
-def test_views_of_a_forecast_by_hand() -> None:
-    """x_t = ½ x_{t−2} foretold of windows of 4 rows: L = 2, S = 2."""
-
-    def model(view: str) -> Forecast:
-        weight = torch.tensor([[0.5], [0.0]], dtype=torch.float64)
-        one = torch.ones(1, dtype=torch.float64)
-        usual = torch.tensor([[1.0], [2.0], [0.1]], dtype=torch.float64)
-        return Forecast(view, weight, 0 * one, 2 * one, usual, 1, torch.tensor([0]))  # type: ignore[arg-type]
-
-    x = torch.tensor([[2.0, 4.0, 3.0, 8.0]], dtype=torch.float64)  # e = (3 − 1) / 2, (8 − 2) / 2
-    for view, expected in (
-        ("forecast", np.log(3 + FLOOR)),
-        ("shift", np.log(3 + FLOOR)),
-        ("drift", np.log(2 + FLOOR)),
-        ("unrest", np.log(1 + FLOOR) - 0.1),
-        ("calm", 0.1 - np.log(1 + FLOOR)),
-        ("value", np.log((8 - 1) / 2 + FLOOR)),
-        ("level", np.log((8 - 1) / 2 + FLOOR)),
-    ):
-        assert float(model(view).score(x)) == pytest.approx(expected), view
-
-
-def test_a_fitted_forecast_foretells_a_season() -> None:
-    x = Windows(16).of(np.sin(np.arange(500) / 5)[:, None])[15:]
-    fitted = Forecast.fit("forecast", torch.from_numpy(x), 16)
-    assert float(fitted.deviation[0]) < 0.02
-    moved = x.copy()
-    moved[:, -1] += 1
-    assert (fitted.score(torch.from_numpy(moved)) > fitted.score(torch.from_numpy(x)) + 2).all()
-
-
-def test_online_scores_look_at_the_past_only() -> None:
-    x = np.random.default_rng(0).normal(size=(700, 1))
-    score = online_scores(x, 200, 16)
-    other = x.copy()
-    other[650] += 20
-    changed = online_scores(other, 200, 16)
-    assert (score[:200] == 0).all()
-    np.testing.assert_allclose(changed[:650], score[:650], rtol=1e-9)
-    assert changed[650] > score.max() + 2
-
-
-def test_onsets_are_what_is_highest_for_a_while() -> None:
-    found = onsets(np.array([1.0, 3.0, 3.0, 2.0, 4.0]))
-    np.testing.assert_array_equal(found, [1.0, 3.0, 3.0 - QUIET, 2.0 - QUIET, 4.0])
-
-
 @given(
     rows=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=30),
     length=st.integers(1, 8),
@@ -318,17 +239,6 @@ def test_a_window_too_wide_is_refused_before_anything_is_fitted(monkeypatch: pyt
     monkeypatch.setattr(series, "WIDEST", 40)
     with pytest.raises(InputError, match="windows of 16 rows have 48 numbers, expected 40 at most"):
         series.fit(series.of_table(rows(400, 0), 16))
-    monkeypatch.setattr(forecast, "MOST", 2)
-    with pytest.raises(InputError, match="a forecast of 3 features at once is too much, expected 2 at most"):
-        Forecast.fit("forecast", torch.zeros(10, 12), 4)
-
-
-def test_a_forecast_of_many_features_looks_back_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecast, "MOST", 6)
-    x = torch.randn(50, 16 * 3, generator=torch.Generator().manual_seed(0))
-    fitted = Forecast.fit("unrest", x, 16)
-    assert fitted.weight.shape == (6, 3)  # two lags of three features
-    assert fitted.score(x).isfinite().all()
 
 
 def test_a_gap_is_filled_from_within_its_window() -> None:

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from anomaly import reader, scoring, series, windows
+from anomaly import series, windows
 from anomaly.detector import Detector
-from anomaly.scoring import Wish, score_file
+from tests.scores import blocks_seen, scored
 from training.errors import InputError
 
 WINDOW = 12
+pytestmark = pytest.mark.usefixtures("small_blocks")
 LENGTHS = {"pump": 260, "fan": 130, "saw": 90, "new": 50}  # the last is not fitted
 
 
@@ -47,23 +48,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (reader, scoring):
-        monkeypatch.setattr(module, "BLOCK", 16)
-    monkeypatch.setattr(scoring, "PART", 64)
-
-
-def scored(place: Path, source: str, out: Path, **wish: object) -> pa.Table:
-    detector = Detector.load(place / "model")
-    score_file(detector, place / "model", str(place / source), out, Wish(**({"alpha": 0.05} | wish)))  # type: ignore[arg-type]
-    return parquet.read_table(out)
-
-
 @pytest.mark.parametrize("source", ["turns.parquet", "rows.parquet"])
 def test_each_series_scores_as_if_it_were_alone(place: Path, tmp_path: Path, source: str) -> None:
     detector = Detector.load(place / "model")
-    score = scored(place, source, tmp_path / "s.parquet")["score"].to_numpy()
+    score = scored(place, tmp_path / "s.parquet", source)["score"].to_numpy()
     names = parquet.read_table(place / source)["machine"].to_numpy(zero_copy_only=False)
     for name, n in LENGTHS.items():
         alone = detector.decision_function(machine(name, n, 1))
@@ -73,32 +61,21 @@ def test_each_series_scores_as_if_it_were_alone(place: Path, tmp_path: Path, sou
 
 
 def test_scores_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path) -> None:
-    whole = scored(place, "turns.parquet", tmp_path / "whole.parquet", explain=1)
+    whole = scored(place, tmp_path / "whole.parquet", "turns.parquet", explain=1)
     assert whole["row"].to_pylist() == list(range(sum(LENGTHS.values())))
     for start, stop in ((0, 100), (7, 13), (100, 333), (333, None)):
         part = scored(
-            place, "turns.parquet", tmp_path / f"{start}.parquet", explain=1, start=start, stop=stop
+            place, tmp_path / f"{start}.parquet", "turns.parquet", explain=1, start=start, stop=stop
         )
         assert part.equals(whole.slice(start, len(part)))
-    assert scored(place, "turns.csv", tmp_path / "text.parquet", explain=1).equals(whole)
+    assert scored(place, tmp_path / "text.parquet", "turns.csv", explain=1).equals(whole)
 
 
-def test_a_killed_scoring_goes_on_to_the_same_file(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = scored(place, "turns.parquet", tmp_path / "whole.parquet")
-    usual = scoring._score_block
-
-    def killed(*told: object) -> np.ndarray:
-        if told[4] == 256:  # the first row of the block
-            raise KeyboardInterrupt
-        return usual(*told)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring, "_score_block", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scored(place, "turns.parquet", tmp_path / "s.parquet")
-    assert scored(place, "turns.parquet", tmp_path / "s.parquet").equals(whole)
+def test_a_killed_scoring_goes_on_to_the_same_file(place: Path, tmp_path: Path) -> None:
+    whole = scored(place, tmp_path / "whole.parquet", "turns.parquet")
+    with blocks_seen(dies_at=256), pytest.raises(KeyboardInterrupt):
+        scored(place, tmp_path / "s.parquet", "turns.parquet")
+    assert scored(place, tmp_path / "s.parquet", "turns.parquet").equals(whole)
 
 
 def test_each_series_is_cut_into_parts_of_its_own(place: Path) -> None:
@@ -160,7 +137,7 @@ def test_a_wrong_cell_before_a_shard_is_named_with_its_row(place: Path, tmp_path
     cells[30] = "broken"
     csv.write_csv(table.set_column(2, "a", pa.array(cells)), tmp_path / "t.csv")
     with pytest.raises(InputError, match="column 'a', row 30 is 'broken'"):
-        scored(place, str(tmp_path / "t.csv"), tmp_path / "s.parquet", start=90)
+        scored(place, tmp_path / "s.parquet", str(tmp_path / "t.csv"), start=90)
 
 
 def test_a_column_with_too_many_names_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

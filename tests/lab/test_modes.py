@@ -1,13 +1,11 @@
 """Ways to run an update that must not change what is learned; compiling takes a process of its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.processes import lab
 from training.checkpoint import load_model
 
 
@@ -16,14 +14,7 @@ def test_compiled_updates_learn_what_eager_ones_do(tmp_path: Path) -> None:
     found = {}
     for mode in ("eager", "compile"):
         words = ["vae", "--steps", "30", "--mode", mode, "--device", "cpu", "--dir", mode]
-        done = subprocess.run(
-            [sys.executable, "-m", "lab", "train", *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "WANDB_MODE": "disabled"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = lab("train", *words, cwd=tmp_path, timeout=300)
         assert done.returncode == 0, done.stderr
         found[mode] = load_model(tmp_path / mode / "model")[0]
     for name, value in found["eager"].items():

@@ -1,7 +1,6 @@
 """A run that was stopped, killed or damaged goes on in a new process and ends with the same bits."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -13,9 +12,7 @@ import pytest
 
 import agents.registry
 import generative.registry
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+from tests.processes import ENVIRONMENT, lab, run
 
 STOP_AT_YIELD = """
 import os, signal, sys
@@ -106,14 +103,6 @@ CASES = {
     ),
 }
 CALLS = [(name, k) for name, (_, stops) in CASES.items() for k in stops]
-
-
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
-
-
-def lab(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "lab", *words, cwd=cwd)
 
 
 def result(folder: Path) -> dict[str, object]:

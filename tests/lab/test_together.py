@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from agents import ppo
 from envs import Spaces
 from lab.commands import train
+from tests.processes import ENVIRONMENT
 from training import distributed
 from training.errors import InputError
 from training.run import RunConfig
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 UPDATE = """

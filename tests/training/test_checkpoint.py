@@ -1,7 +1,5 @@
 import json
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.processes import run
 from training.checkpoint import (
     MANIFEST,
     load_checkpoint,
@@ -178,12 +177,7 @@ while True:
 
 def test_a_death_at_any_call_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     """The process dies at its first, second, ... call to the system, as Python's audit events tell."""
-    done = subprocess.run(
-        [sys.executable, "-c", DIES, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    done = run(sys.executable, "-c", DIES, str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert len(lines) > 15
@@ -220,12 +214,7 @@ before = peak()
 save_checkpoint(Path(sys.argv[1]), 1, {"rows": rows})
 print(peak() - before)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    done = run(sys.executable, "-c", code, str(tmp_path), cwd=tmp_path)
     assert float(done.stdout) < 20, done.stderr  # MB more than before, for a state of 100 MB
 
 

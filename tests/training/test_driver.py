@@ -274,9 +274,9 @@ def test_diagnoses_stand_in_rows_that_fall_on_an_update(tmp_path: Path) -> None:
     assert [row.get("gradient/a") for row in read_rows(tmp_path / "run")] == [2.0, None, 2.0]
 
 
-@pytest.mark.parametrize(("disturbed", "steps"), [(False, [50, 100, 150, 200, 200]), (True, [200])])
-def test_evaluations_bring_checkpoints_unless_these_disturb_the_run(
-    disturbed: bool, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("every", "steps"), [(0, [50, 100, 150, 200, 200]), (80, [80, 160, 200])])
+def test_evaluations_bring_checkpoints_unless_these_fall_on_fixed_steps(
+    every: int, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training.driver, "LEAST_BETWEEN_S", -1.0)
     bench, kept = Bench(tmp_path / "run", [1.0, 2.0, 3.0, 4.0]), []
@@ -286,7 +286,7 @@ def test_evaluations_bring_checkpoints_unless_these_disturb_the_run(
         save=bench.save,
         evaluate=bench.evaluate,
         state=lambda: kept.append(driver.step) or {},
-        disturbed=disturbed,
+        checkpoint_every=every,
     )
     driver.run(counting(200))
     assert kept == steps  # the last at the end of the run

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import run
 from training.checkpoint import MANIFEST, _sha256, save_model
 
 READ = """
@@ -138,13 +138,7 @@ HARM = {
 @pytest.mark.parametrize("name", HARM)
 def test_harm_is_refused(name: str, tmp_path: Path) -> None:
     what, make = HARM[name]
-    done = subprocess.run(
-        [sys.executable, "-c", READ, what, str(make(tmp_path))],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    done = run(sys.executable, "-c", READ, what, str(make(tmp_path)), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("refused"), done.stdout
     assert not Path("/tmp/harm-was-done").exists()
@@ -152,10 +146,5 @@ def test_harm_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_the_reader_of_these_tests_reads_what_is_good(tmp_path: Path) -> None:
     folder = signed(tmp_path / "m")
-    done = subprocess.run(
-        [sys.executable, "-c", READ, "model", str(folder)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    done = run(sys.executable, "-c", READ, "model", str(folder), cwd=tmp_path)
     assert (done.stdout, done.returncode) == ("read\n", 0), done.stderr
