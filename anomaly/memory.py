@@ -23,7 +23,7 @@ from training.seeds import torch_generator
 NEIGHBOURS = 5
 LOCAL = 0.25  # λ
 ROWS = 10_000  # remembered at most
-CHUNK = 256  # rows compared at once
+CHUNK = 128  # rows compared at once
 GROUP = 16  # remembered rows whose nearest is found first
 FLOOR = 0.05  # of the mean distance: what copies of remembered rows are taken to be apart
 NARROW = 0.3  # of the deviation: the least scale

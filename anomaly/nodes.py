@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TOGETHER = 32_768  # rows times trees that go down at once: what is looked at stays in the cache
-LEVELS = 8  # after so many, those that have arrived are left out; to do so at each takes longer
+LEVELS = 12  # after so many, those that have arrived are left out; to do so at each takes longer
 
 
 def node_table(trees: Sequence[Any], values: Sequence[np.ndarray]) -> dict[str, Tensor]:
@@ -65,5 +65,5 @@ def leaves(nodes: dict[str, Tensor], x: Float[Tensor, "B F"]) -> Int[Tensor, "B 
             leaf.index_copy_(0, which, at)
             moving = torch.nonzero(at != before)[:, 0]
             at, first, which = (one.index_select(0, moving) for one in (at, first, which))
-        found.append(leaf.view(-1, many))
+        found.append(leaf.view(len(roots), many))
     return torch.cat(found).T

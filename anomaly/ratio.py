@@ -64,7 +64,7 @@ class Ratio:
 
     @torch.inference_mode()
     def _each(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "K B"]:
-        return -self.nets(squash(x.float()).expand(FOLDS, -1, -1))[..., 0]
+        return -self.nets(squash(x.float()).expand(self.nets.count, -1, -1))[..., 0]
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the module docstring, the mean over the nets."""
@@ -77,7 +77,8 @@ class Ratio:
     @staticmethod
     def of_arrays(found: dict[str, Tensor]) -> "Ratio":
         """Reads what `arrays` gave."""
-        nets = Nets(found["weights.0"].shape[1], 1, torch.Generator())
+        count, inputs, _ = found["weights.0"].shape
+        nets = Nets(inputs, 1, torch.Generator(), count)
         nets.load_state_dict(found)
         return Ratio(nets)
 
