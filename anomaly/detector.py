@@ -222,7 +222,7 @@ class Detector:
     def score_seen(self, seen: Seen) -> Float[np.ndarray, " B"]:
         """The scores of rows, 0 for those that have no window."""
         score = [
-            self._glanced(seen.of(rows), seen.novel[rows].sum(1))
+            self.scored(seen.of(rows), seen.novel[rows].sum(1))
             for rows in seen.pieces(np.arange(len(seen.novel)), BLOCK)
         ]
         return np.where(seen.judged, np.concatenate([np.zeros(0), *score]), 0.0)
@@ -235,10 +235,10 @@ class Detector:
             return np.zeros(0)
         return score_together(self.members, x) + self.encoder.novelty * novelties
 
-    def _glanced(
+    def scored(
         self, x: Float[np.ndarray, "B F"], novelties: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, " B"]:
-        """The same, but for rows that a glance clears what it says."""
+        """The scores that are given out: what all models say; of rows that a glance clears, what it says."""
         if self.glance is None:
             return self.score_features(x, novelties)
         score = self.glance(x)
