@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anomaly.memory import Memory
+from anomaly.memory import Memory, factor, less_own
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
 from training.seeds import torch_generator
@@ -95,6 +95,6 @@ class Glance:
 
 def nearest(x: Float[Tensor, "B F"], rows: Float[Tensor, "M F"], k: int = 1) -> Float[Tensor, "B K"]:
     """The distances from x to the k nearest of the rows."""
-    squares = torch.addmm(rows.square().sum(1), x, rows.T, alpha=-2)  # less those of x
+    squares = less_own(x, factor(rows))
     least = squares.amin(1, keepdim=True) if k == 1 else squares.topk(k, largest=False).values
     return (least + x.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
