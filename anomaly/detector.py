@@ -125,13 +125,17 @@ class Detector:
         )
         rest = sample.table.take(pa.array(calibrate))
         found._calibrate(rest, alpha, sample.source)
-        found.about = sample.about() | {
-            "rows fitted": len(x),
-            "calibrated on": "rows that nothing else used",
-            "contaminated": contaminated,
-            "whole": whole,
-            "fast": fast,
-        }
+        found.about = (
+            sample.about()
+            | {
+                "rows fitted": len(x),
+                "calibrated on": "rows that nothing else used",
+                "contaminated": contaminated,
+                "whole": whole,
+                "fast": fast,
+            }
+            | _shape(sample.shape)
+        )
         return found
 
     @staticmethod
@@ -158,6 +162,7 @@ class Detector:
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
+        about |= _shape(table.shape)
         some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
         found = Detector(
             trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
@@ -288,3 +293,8 @@ class Detector:
     def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
         self.calibration = np.sort(self.decision_function(rows, source))
         self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
+
+
+def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
+    """That rows are pictures (C, H, W), for the model card."""
+    return {"shape": list(shape)} if len(shape) == 3 else {}

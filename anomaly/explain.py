@@ -1,5 +1,7 @@
 """Why a row is strange: what each column adds to its score, from the nearest normal row to the row itself.
 
+Of pictures regions take the place of columns (`players`).
+
     φ_c = mean over orders of the columns of  s(columns before c and c taken from x) − s(those before c alone)
 
 the others taken from the nearest normal row y: Shapley values (Štrumbelj and Kononenko, 2014,
@@ -13,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from anomaly.detector import Detector
+from anomaly.players import Players
 from anomaly.windows import CELLS
 from training.seeds import numpy_generator
 
@@ -40,9 +43,11 @@ def nearest_reference(detector: Detector, x: Float[np.ndarray, "B F"]) -> Int[np
 
 def contributions(
     detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"], reference: int, orders: int
-) -> Float[np.ndarray, " C"]:
-    """φ of the module docstring for each input column."""
-    y, owner, count = detector.references[reference], detector.owner, len(novel)
+) -> Float[np.ndarray, " P"]:
+    """φ of the module docstring for each input column, or region of a picture."""
+    players = Players.of(detector)
+    y, owner, count = detector.references[reference], players.owner, len(players.names)
+    novel = players.novel(novel)
     rng = numpy_generator(count, "orders")
     half = [rng.permutation(count) for _ in range(max(1, orders // 2))]
     total = np.zeros(count)
@@ -67,15 +72,15 @@ def reasons(
 
 
 def ordered(
-    detector: Detector, x: Float[np.ndarray, " F"], reference: int, phi: Float[np.ndarray, " C"]
+    detector: Detector, x: Float[np.ndarray, " F"], reference: int, phi: Float[np.ndarray, " P"]
 ) -> list[Reason]:
     """The columns by their contributions φ, the largest first, beside a normal row."""
-    share = shares(phi)
+    share, players = shares(phi), Players.of(detector)
     return [
         Reason(
-            detector.columns[c],
-            detector.shown(x, c),
-            detector.shown(detector.references[reference], c),
+            players.names[c],
+            players.shown(x, c),
+            players.shown(detector.references[reference], c),
             float(phi[c]),
             float(share[c]),
         )
@@ -83,7 +88,7 @@ def ordered(
     ]
 
 
-def shares(phi: Float[np.ndarray, " C"]) -> Float[np.ndarray, " C"]:
+def shares(phi: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
     """The part of each column in what makes the row stranger; columns that make it less strange have none."""
     stranger = np.maximum(phi, 0.0)
     return stranger / max(float(stranger.sum()), 1e-300)

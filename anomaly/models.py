@@ -18,6 +18,7 @@ from anomaly.distilled import Distilled
 from anomaly.forecast import VIEWS, Forecast
 from anomaly.glance import Glance
 from anomaly.memory import Memory
+from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
@@ -52,7 +53,12 @@ OWN: dict[str, Any] = {
     "pca": PCA,
 }
 DISTILLED = "distilled"  # what stands for all members of a fast detector
-RESTORED: dict[str, Any] = {**OWN, **dict.fromkeys(VIEWS, Forecast), DISTILLED: Distilled}
+RESTORED: dict[str, Any] = {
+    **OWN,
+    **dict.fromkeys(VIEWS, Forecast),
+    "newest": Newest,
+    DISTILLED: Distilled,
+}
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows

@@ -6,25 +6,27 @@ again every COUNT rows; the joint surprise is a row's score. So what has become 
 and scores of different series can be compared.
 
 What the first rows score is by models of the other half of them, and is only there to be compared with.
+
+Scores say how strange each row is; `recent` says it of the rows up to it, and `alarms` when to tell somebody.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.special import logsumexp
 
 from anomaly.forecast import VIEWS, Forecast
 from anomaly.memory import Memory
 from anomaly.models import Scores, score_rows
-from anomaly.surprise import Surprise, joined
+from anomaly.newest import Newest
+from anomaly.surprise import TEMPERATURE, Surprise, joined
 from anomaly.windows import Windows
 from training.errors import InputError
 
 REFIT, COUNT = 500, 100  # rows
 ROWS = 10_000  # windows that models are fitted to
-HOLD = 300  # rows
-QUIET = 1_000.0  # nats
 WINDOW = 64  # rows
 
 
@@ -33,7 +35,7 @@ def usual_models(past: Float[np.ndarray, "B D"], window: int, seed: int) -> list
     rows = torch.from_numpy(past)
     owner = torch.zeros(past.shape[1], dtype=torch.int64)
     memory = Memory.fit(rows, owner, seed, plain=True)[0]
-    return [*(Forecast.fit(view, rows, window) for view in VIEWS), memory]
+    return [*(Forecast.fit(view, rows, window) for view in VIEWS), memory, Newest.fit(rows, window, seed)]
 
 
 def online_scores(
@@ -69,16 +71,26 @@ def online_scores(
     return joined(np.stack(surprise), np.ones(len(surprise)))
 
 
-def onsets(score: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """Scores of the beginnings of bursts: less QUIET where one of the HOLD rows before was as high."""
-    before = np.concatenate([np.full(HOLD, -np.inf), score[:-1]])
-    highest = np.lib.stride_tricks.sliding_window_view(before, HOLD).max(1)
-    return np.where(score > highest, score, score - QUIET)
+def recent(score: Float[np.ndarray, " N"], rows: int = WINDOW) -> Float[np.ndarray, " N"]:
+    """How strange the last rows are together: their scores joined as those of models are (`surprise`)."""
+    before = np.concatenate([np.zeros(rows - 1), score])
+    last = np.lib.stride_tricks.sliding_window_view(before, rows)
+    return TEMPERATURE * (logsumexp(last / TEMPERATURE, axis=1) - np.log(rows))
+
+
+def alarms(score: Float[np.ndarray, " N"], limit: float, rest: int) -> Int[np.ndarray, " A"]:
+    """The rows of alarms: where a score reaches the limit, and not within `rest` rows after an alarm."""
+    high = np.flatnonzero(score >= limit)
+    found, i = [], 0
+    while i < len(high):
+        found.append(high[i])
+        i = int(np.searchsorted(high, high[i] + rest, side="right"))
+    return np.array(found, np.int64)
 
 
 def _among_past(score: Float[np.ndarray, " N"], first: int) -> Float[np.ndarray, " N"]:
     """The surprise of each score among those before it; 0 for the first rows."""
     found = np.zeros(len(score))
     for begin in range(first, len(score), COUNT):
-        found[begin : begin + COUNT] = Surprise.fit(score[:begin])(score[begin : begin + COUNT])
+        found[begin : begin + COUNT] = Surprise.fit(score[:begin], heavy=True)(score[begin : begin + COUNT])
     return found

@@ -5,7 +5,8 @@
                       Where semicolons separate, the decimal of a number may be a comma. A first line of
                       numbers alone is a row, and the columns are called x0, x1, ...
     .parquet .arrow   columns of numbers, text, booleans, dates
-    others            what `generative.data` reads, and .npy and .npz with gaps (NaN)
+    others            what `generative.data` reads, and .npy and .npz with gaps (NaN); labels that are kept
+                      beside the rows are the column `y`, for those who ask for it
 
 Blocks begin at multiples of BLOCK, wherever one starts to read: what is computed from a block is the same bit
 by bit however the work is cut. Rows are counted from 0, the header and blank lines not among them.
@@ -22,6 +23,7 @@ from training.errors import InputError
 
 BLOCK = 8_192  # rows of a block
 CACHED = 1_024  # rows transposed at once
+LABEL = "y"  # the column of labels that a source keeps beside its rows
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
@@ -159,5 +161,7 @@ def _array(source: str, wanted: tuple[str, ...] | None) -> pa.Table:
     from generative import data
 
     table = data.load(source, missing=True)
-    chosen = chosen_columns(table.columns, wanted, Path(source))
-    return of_array(table.x, table.columns).select(chosen)
+    found = of_array(table.x, table.columns)
+    if table.y is not None and LABEL not in table.columns and LABEL in (wanted or ()):
+        found = found.append_column(LABEL, pa.array(table.label_cells()))
+    return found.select(chosen_columns(tuple(found.column_names), wanted, Path(source)))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from anomaly.cells import Place, words
-from anomaly.reader import TEXT, blocks, columns_of, of_array
+from anomaly.reader import LABEL, TEXT, blocks, columns_of, of_array
 from anomaly.schema import Schema, Survey
 from generative.data import Table
 from training.errors import InputError
@@ -81,10 +81,10 @@ def of_file(
     Raises:
         InputError: when the file cannot be read, or lacks a column.
     """
-    if not columns and not label_column and not categorical and (whole := _whole(source, seed)) is not None:
+    if not columns and not categorical and (whole := _whole(source, seed, label_column)) is not None:
         return whole
     names = columns_of(source)
-    for name in (*columns, *categorical, *((label_column,) if label_column else ())):
+    for name in (*columns, *categorical):
         if name not in names:
             raise InputError(f"{source} lacks the column {name!r}, expected one of {', '.join(names[:8])}")
     inputs = tuple(name for name in (columns or names) if name != label_column)
@@ -135,7 +135,7 @@ def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.nda
     return np.array([cell in TRUE for cell in text], bool)
 
 
-def _whole(source: str, seed: int) -> Sample | None:
+def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
     """The sample of recorded episodes, whose rows belong together, or of pictures; None for other sources."""
     from generative import data
 
@@ -143,9 +143,16 @@ def _whole(source: str, seed: int) -> Sample | None:
         return None
     table = data.load(source, missing=True)
     if table.group is not None:
-        return of_table(table)
-    if len(table.shape) != 3:
+        return None if label_column else of_table(table)
+    if len(table.shape) != 3 or label_column not in (None, LABEL):
+        return None
+    strange = np.zeros(len(table.x), bool)
+    if label_column and table.y is not None:
+        strange = labels(pa.chunked_array([table.label_cells()]), source, LABEL, 0)
+    elif label_column:
         return None
     keep = max(LEAST, min(ROWS, CELLS // table.x.shape[1]))
-    kept = np.sort(numpy_generator(seed, "pictures").permutation(len(table.x))[:keep])
-    return replace(of_table(replace(table, x=table.x[kept])), rows=len(table.x))
+    normal = np.flatnonzero(~strange)
+    kept = np.sort(normal[numpy_generator(seed, "pictures").permutation(len(normal))[:keep]])
+    found = of_table(replace(table, x=table.x[kept], y=None))
+    return replace(found, rows=len(table.x), labelled=int(strange.sum()), label_column=label_column)

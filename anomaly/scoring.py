@@ -22,6 +22,7 @@ from anomaly import on_ray
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
+from anomaly.players import Players
 from anomaly.reader import BLOCK
 from anomaly.strangest import Strangest
 from anomaly.windows import stream
@@ -74,7 +75,7 @@ def score_file(
     """
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out} is of the kind {out.suffix!r}, expected {' or '.join(SUFFIXES)}")
-    kind = _record(min(wish.explain, len(detector.columns)), detector)
+    kind = _record(min(wish.explain, len(Players.of(detector).names)), detector)
     with _aside(out, _identity(folder, source, wish)) as parts:
         try:
             _score_parts(detector, source, wish, kind, parts, engine)
@@ -257,15 +258,15 @@ def _table(detector: Detector, start: int, records: np.ndarray, limit: float, ki
         "p_value": p,
         "anomaly": flagged.astype(np.int8),
     }
-    schema = _schema(kind)
+    schema, players = _schema(kind), Players.of(detector)
     for i in range((len(schema) - 4) // 3):
         column, share = records["column"][:, i], records["share"][:, i]
         told = flagged & (column >= 0)
         names, expected = np.full(len(p), None, object), np.full(len(p), None, object)
         for at in np.flatnonzero(told):
-            names[at] = detector.columns[column[at]]
+            names[at] = players.names[column[at]]
             normal = detector.references[records["reference"][at]]
-            expected[at] = detector.shown(normal, int(column[at]))
+            expected[at] = players.shown(normal, int(column[at]))
         found[f"column_{i + 1}"] = pa.array(names, pa.string())
         found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
         found[f"expected_{i + 1}"] = pa.array(expected, pa.string())

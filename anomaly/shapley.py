@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from anomaly.detector import Detector
+from anomaly.players import Players
 from training.errors import InputError
 from training.seeds import numpy_generator
 
@@ -25,7 +26,7 @@ TOLERANCE = 1e-6  # of the sum, for scores of 32 bits
 
 def shap_values(
     detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"]
-) -> tuple[Float[np.ndarray, " C"], float]:
+) -> tuple[Float[np.ndarray, " P"], float]:
     """φ of the module docstring for each input column, and the mean score of the normal rows.
 
     Raises:
@@ -33,7 +34,8 @@ def shap_values(
     """
     explainer = _explainer()
     some = numpy_generator(len(novel), "background").permutation(len(detector.references))[:BACKGROUND]
-    normal, owner, count = detector.references[some], detector.owner, len(novel)
+    players, normal = Players.of(detector), detector.references[some]
+    owner, count, novel = players.owner, len(players.names), players.novel(novel)
 
     def value(taken: np.ndarray) -> Float[np.ndarray, " S"]:
         """v of sets of columns, one set a row, 1 where a column is in it."""

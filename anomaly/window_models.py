@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from anomaly.baselines import PCA
 from anomaly.forecast import VIEWS, Forecast
 from anomaly.models import FOLDED, Member, Scores, fit_model, kinds, score_rows
+from anomaly.newest import Newest
 from anomaly.pictures import KINDS
 from anomaly.surprise import Surprise
 from generative import registry
@@ -17,7 +18,8 @@ from generative.data import Table
 from generative.parts.networks import Network
 from training.errors import InputError
 
-WINDOWED = (*VIEWS, "nearest")  # what `auto` joins where rows are windows of a series; chosen on made series
+OF_WINDOWS = (*VIEWS, "newest")  # what looks at windows alone
+WINDOWED = (*OF_WINDOWS, "nearest")  # what `auto` joins where rows are windows of a series
 NETWORKED = ("autoencoder", "denoiser", "vae")  # generative models that can read windows by time
 STEPS = 1_000  # of an lstm or convolutions: a minute of one core
 HIDDEN, WIDTH = 32, 16  # size of an lstm, channels of the first convolution
@@ -25,7 +27,7 @@ HIDDEN, WIDTH = 32, 16  # size of an lstm, channels of the first convolution
 
 def members_of_windows(kind: str) -> tuple[str, ...]:
     """The models that a detector of windows joins; raises InputError for a name that it does not know."""
-    known = tuple(name for name in (*kinds(), *VIEWS) if name not in KINDS)
+    known = tuple(name for name in (*kinds(), *OF_WINDOWS) if name not in KINDS)
     if kind not in known:
         raise InputError(f"detector is {kind!r}, expected one of {', '.join(known)}")
     return WINDOWED if kind in ("auto", "ensemble") else (kind,)
@@ -64,6 +66,8 @@ def fit_window_member(
     rows = torch.from_numpy(x)
     if kind in VIEWS:
         model: Scores = Forecast.fit(kind, rows, length, torch.from_numpy(told) if len(told) else None)
+    elif kind == "newest":
+        model = Newest.fit(rows, length, seed)
     elif kind == "pca":
         model = PCA.fit(rows, seed)
     elif kind in FOLDED:

@@ -51,6 +51,11 @@ class Table:
             if found != wanted:
                 raise InputError(f"{self.source}: column {i} is {found!r}, {by} expects {wanted!r}")
 
+    def label_cells(self) -> list[str]:
+        """The label of each row, as a file would have it."""
+        assert self.y is not None
+        return [self.labels[i] for i in self.y]
+
 
 def load(source: str, missing: bool = False) -> Table:
     """The table called `digits` or in the file or folder `source`; `missing` lets values be NaN.

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from anomaly.calibration import threshold
 from anomaly.detector import Detector
 from anomaly.measures import Alarms
-from lab.figures import FAULTS, NORMAL, QUIET, draw
+from lab.figures import FAULTS, NORMAL, QUIET, draw, picture
 from lab.latent_map import latent_map
 from lab.page import Page
 from lab.series_figure import series_caption, series_figure
+from lab.strange_pictures import strange_pictures
 from training.errors import InputError
 
 
@@ -98,7 +99,21 @@ def _scored(page: Page, detector: Detector, scored: dict[str, Any]) -> None:
         why = [most["column"], most["value"], most["expected"], f"{most['share']:.0%}"]
         where = [str(row["row"]), *(str(row.get(key, "")) for key in named)]
         rows.append([*where, f"{row['score']:.4g}", f"{row['p_value']:.3g}", *why])
-    header = ["score", "p-value", "strangest column", "value", "in the nearest normal row", "share"]
+    pictures = "shape" in detector.about
+    if pictures:
+        page.figure(
+            picture(strange_pictures(detector, scored["top"])),
+            "The strangest, two in a line: each picture, the nearest normal one, and the regions that make it"
+            " strange, the redder the more.",
+        )
+    header = [
+        "score",
+        "p-value",
+        f"strangest {'region' if pictures else 'column'}",
+        "value",
+        "in the nearest normal row",
+        "share",
+    ]
     page.table(["row", *named, *header], rows)
     flagged = [row for row in scored["top"] if row["p_value"] <= limit and "features" in row]
     if flagged:

@@ -12,6 +12,9 @@ from anomaly.shapley import BACKGROUND, shap_values
 from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
+from lab.pictures import png
+from lab.strange_pictures import strange_pictures
+from training.checkpoint import writing
 from training.errors import InputError
 
 SHOWN = 20  # columns
@@ -24,6 +27,7 @@ class Explain:
     detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
     data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
     row: int  # which row, counted from 0
+    picture: Path | None = None  # a .png to draw a picture in, beside the nearest normal one and what differs
     shap: bool = False  # against many normal rows at once, by the shap library, not the nearest one alone
 
 
@@ -34,6 +38,8 @@ def main(words: list[str]) -> None:
         raise InputError(f"row is {told.row}, expected 0 or more")
     torch.set_num_threads(1)
     detector = load(told.detector)
+    if told.picture and "shape" not in detector.about:
+        raise InputError(f"{told.detector} is a detector of tables, --picture expects one of pictures")
     found = next(stream(detector, told.data, told.row), None)
     if found is None or told.row - found[0] >= len(found[1]):
         end = "before it" if found is None else f"with row {found[0] + len(found[1]) - 1}"
@@ -55,13 +61,17 @@ def main(words: list[str]) -> None:
         why = reasons(detector, x[0], novel[0])
         base = told_by_all - sum(reason.contribution for reason in why)
         against, mean = "the nearest normal row scores", ""
+    if told.picture:
+        shares = {reason.column: reason.share for reason in why}
+        drawn = strange_pictures(detector, [{"features": x[0], "shares": shares}])
+        with writing(told.picture) as file:
+            file.write(png(drawn))
     print(f"row {told.row}: score {score[0]:.4g}, p-value {p:.3g}")
     if score[0] != told_by_all:
         print(f"  a glance cleared it; all models, which are explained here, say {told_by_all:.4g}")
-    width = max(len("column"), *(len(reason.column) for reason in why[:SHOWN]))
-    print(
-        f"  {'column':<{width}}  {'contribution':>12}  {'share':>6}  {'value':<18}  in the nearest normal row"
-    )
+    what = "region" if "shape" in detector.about else "column"
+    width = max(len(what), *(len(reason.column) for reason in why[:SHOWN]))
+    print(f"  {what:<{width}}  {'contribution':>12}  {'share':>6}  {'value':<18}  in the nearest normal row")
     for reason in why[:SHOWN]:
         print(
             f"  {reason.column:<{width}}  {reason.contribution:>12.4g}  {reason.share:>6.1%}"
@@ -69,6 +79,6 @@ def main(words: list[str]) -> None:
         )
     if len(why) > SHOWN:
         others = sum(reason.contribution for reason in why[SHOWN:])
-        print(f"  {len(why) - SHOWN} more columns: {others:.4g}")
+        print(f"  {len(why) - SHOWN} more {what}s: {others:.4g}")
     total = base + sum(reason.contribution for reason in why)
     print(f"  {against} {base:.4g}{mean}; with the contributions that makes {total:.4g}")

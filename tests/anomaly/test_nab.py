@@ -49,8 +49,8 @@ def test_false_alarms_cost_by_their_distance_behind_a_window() -> None:
 
 
 def test_the_threshold_is_the_best_and_one_for_all_series() -> None:
-    first, second = np.zeros(100), np.zeros(100)
-    first[50], first[20:48] = 3, 2  # 28 alarms cost more than the second window brings
+    first, second = np.zeros(300), np.zeros(100)
+    first[50], first[100::10] = 3, 2  # 20 alarms, each behind a rest, cost more than the second window brings
     second[50] = 2
     found, threshold = standard([Scored(first, WINDOW), Scored(second, WINDOW)])
     assert found == pytest.approx(50)
@@ -59,7 +59,15 @@ def test_the_threshold_is_the_best_and_one_for_all_series() -> None:
     assert standard([Scored(first, WINDOW), Scored(second, WINDOW)]) == (pytest.approx(100), 2.5)
 
 
-def test_the_score_agrees_with_a_sum_for_every_threshold() -> None:
+def test_after_an_alarm_a_detector_rests() -> None:
+    many = np.zeros(100)
+    many[[20, 21, 22, 50]] = 1  # a fifth of 15 rows: 3
+    assert standard([Scored(many, WINDOW)])[0] == pytest.approx(100 * (2 - FALSE) / 2)
+    many[48] = 1  # the alarm of row 50 falls into the rest after this one
+    assert standard([Scored(many, WINDOW)])[0] == 0
+
+
+def test_the_score_agrees_with_a_loop_over_rows_for_every_threshold() -> None:
     rng = np.random.default_rng(0)
     series = [Scored(rng.integers(0, 50, 200) * 1.0, np.array([[60, 80], [120, 150]])) for _ in range(4)]
     best = 0.0
@@ -67,8 +75,15 @@ def test_the_score_agrees_with_a_sum_for_every_threshold() -> None:
         total = 0.0
         for one in series:
             value, inside = worth(200, one.windows)
-            flagged = [t for t in range(probation(200), 200) if one.score[t] >= threshold]
-            total += sum(value[t] for t in flagged if inside[t] < 0)
-            total += sum(1 + max((value[t] for t in flagged if inside[t] == i), default=-1) for i in (0, 1))
+            found, last = {0: -1.0, 1: -1.0}, -100
+            for t in range(probation(200), 200):
+                if one.score[t] < threshold or t - last <= 6:
+                    continue
+                last = t
+                if inside[t] < 0:
+                    total += value[t]
+                else:
+                    found[inside[t]] = max(found[inside[t]], value[t])
+            total += sum(1 + worth_of_it for worth_of_it in found.values())
         best = max(best, 100 * total / 16)
     assert standard(series)[0] == pytest.approx(best)

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from anomaly.detector import Detector
+from anomaly.explain import nearest_reference, reasons
 from anomaly.pictures import CELLS, DIRECTIONS, FAINT, edges, looks_of, pixels, pooled
+from anomaly.players import regions
+from anomaly.reader import blocks
 from anomaly.sample import of_file
 from generative.data import Table, load
 from training.errors import InputError
@@ -96,3 +99,49 @@ def test_rows_that_are_no_pictures_are_refused() -> None:
     x = np.random.default_rng(0).normal(size=(30, 4))
     with pytest.raises(InputError, match="edges is for pictures"):
         Detector.fit(Table(x, ("a", "b", "c", "d"), "made up"), "edges")
+
+
+def test_regions_by_hand() -> None:
+    names, owner = regions((2, 8, 9))  # squares of 2 pixels: 4 down, 5 across, the last column half as wide
+    assert len(names) == 20
+    assert (names[0], names[4], names[19]) == (
+        "rows 0-1, columns 0-1",
+        "rows 0-1, columns 8",
+        "rows 6-7, columns 8",
+    )
+    owner = owner.reshape(2, 8, 9)
+    np.testing.assert_array_equal(owner[0], owner[1])
+    assert owner[0, 3].tolist() == [5, 5, 6, 6, 7, 7, 8, 8, 9]
+    assert np.bincount(owner.ravel()).tolist() == [8, 8, 8, 8, 4] * 4
+
+
+@pytest.mark.parametrize("kind", ["edges", "pixels"])
+def test_the_region_that_was_changed_explains_a_picture(kind: str) -> None:
+    table, _, _ = one_class(0)
+    detector = Detector.fit(table, kind)
+    for at in range(5):
+        x = detector.references[at].copy()
+        x.reshape(8, 8)[6:, :2] = 15  # a corner in which nothing is
+        why = reasons(detector, x, np.zeros(64, bool))
+        assert why[0].column == "rows 6-7, columns 0-1"
+        assert why[0].contribution > 2 * why[1].contribution  # the nearest one may be another than it was
+        score = detector.score_features(x[None], np.zeros(1, int))[0]
+        nearest = detector.references[nearest_reference(detector, x[None])]
+        sums = sum(reason.contribution for reason in why)
+        assert sums == pytest.approx(score - detector.score_features(nearest, np.zeros(1, int))[0], abs=1e-6)
+
+
+def test_labels_beside_pictures_are_a_column_for_those_who_ask(tmp_path: Path) -> None:
+    table, _, others = one_class(1)
+    path = str(tmp_path / "labelled.npz")
+    x = np.concatenate([table.x, others[:30]]).reshape(-1, 8, 8).astype(np.uint8)
+    np.savez(path, x=x, y=np.repeat([0, 1], [len(table.x), 30]))
+    sample = of_file(path, label_column="y")
+    assert (len(sample.table), sample.labelled, sample.rows) == (len(table.x), 30, len(x))
+    assert sample.shape == (1, 8, 8)
+    assert "y" not in sample.schema.names
+    _, block = next(blocks(path, (*sample.schema.names, "y")))
+    assert block["y"].to_pylist() == ["0"] * len(table.x) + ["1"] * 30
+    np.savez(path, x=x, y=np.full(len(x), 3))
+    with pytest.raises(InputError, match="row 0 is '3', expected a label: 0"):
+        of_file(path, label_column="y")
