@@ -118,24 +118,20 @@ class Detector:
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         if fast:
             members = [distil(members, x, encoder.owner, seed)]
-        glance = glance_of(members, x, seed) if kind == "auto" and not fast else None
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
-        found = Detector(
-            kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0, glance=glance
-        )
+        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0)
+        if kind == "auto" and not fast:
+            found.glance = glance_of(members, x, seed)
         rest = sample.table.take(pa.array(calibrate))
         found._calibrate(rest, alpha, sample.source)
-        found.about = (
-            sample.about()
-            | {
-                "rows fitted": len(x),
-                "calibrated on": "rows that nothing else used",
-                "contaminated": contaminated,
-                "whole": whole,
-                "fast": fast,
-            }
-            | _shape(sample.shape)
-        )
+        found.about = sample.about() | {
+            "rows fitted": len(x),
+            "calibrated on": "rows that nothing else used",
+            "contaminated": contaminated,
+            "whole": whole,
+            "fast": fast,
+        }
+        found.about |= _shape(sample.shape)
         return found
 
     @staticmethod
