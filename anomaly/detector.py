@@ -16,6 +16,7 @@ from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
 from anomaly.detector_state import pack, unpack
 from anomaly.distilled import ROWS
 from anomaly.encoder import Encoder
+from anomaly.glance import Glance
 from anomaly.models import (
     BLOCK,
     STRANGEST,
@@ -25,6 +26,7 @@ from anomaly.models import (
     distil,
     fit_member,
     fit_model,
+    glance_of,
     members_of,
     score_rows,
     score_together,
@@ -61,6 +63,7 @@ class Detector:
     alpha: float = 0.0  # promised false-alarm rate; 0: the smallest that n rows allow, but 0.01 at least
     about: dict[str, Any] = field(default_factory=dict)  # facts for the model card
     windows: Windows | None = None  # of a series: what is judged is the window that ends with a row
+    glance: Glance | None = None  # it clears most rows, of which the models are then not asked
 
     def __post_init__(self) -> None:
         if len(self.calibration) == 0:
@@ -115,21 +118,20 @@ class Detector:
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         if fast:
             members = [distil(members, x, encoder.owner, seed)]
-        some = numpy_generator(seed, "references").permutation(len(x))[:REFERENCES]
-        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), x[np.sort(some)], alpha or 0.0)
+        some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
+        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0)
+        if kind == "auto" and not fast:
+            found.glance = glance_of(members, x, seed)
         rest = sample.table.take(pa.array(calibrate))
         found._calibrate(rest, alpha, sample.source)
-        found.about = (
-            sample.about()
-            | {
-                "rows fitted": len(x),
-                "calibrated on": "rows that nothing else used",
-                "contaminated": contaminated,
-                "whole": whole,
-                "fast": fast,
-            }
-            | _shape(sample.shape)
-        )
+        found.about = sample.about() | {
+            "rows fitted": len(x),
+            "calibrated on": "rows that nothing else used",
+            "contaminated": contaminated,
+            "whole": whole,
+            "fast": fast,
+        }
+        found.about |= _shape(sample.shape)
         return found
 
     @staticmethod
@@ -221,7 +223,7 @@ class Detector:
     def score_seen(self, seen: Seen) -> Float[np.ndarray, " B"]:
         """The scores of rows, 0 for those that have no window."""
         score = [
-            self.score_features(seen.of(rows), seen.novel[rows].sum(1))
+            self.scored(seen.of(rows), seen.novel[rows].sum(1))
             for rows in seen.pieces(np.arange(len(seen.novel)), BLOCK)
         ]
         return np.where(seen.judged, np.concatenate([np.zeros(0), *score]), 0.0)
@@ -229,10 +231,21 @@ class Detector:
     def score_features(
         self, x: Float[np.ndarray, "B F"], novelties: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, " B"]:
-        """The scores of rows of which the features, and the number of novel cells, are known."""
+        """What all models say of rows of which the features, and the number of novel cells, are known."""
         if len(x) == 0:
             return np.zeros(0)
         return score_together(self.members, x) + self.encoder.novelty * novelties
+
+    def scored(
+        self, x: Float[np.ndarray, "B F"], novelties: Int[np.ndarray, " B"]
+    ) -> Float[np.ndarray, " B"]:
+        """The scores that are given out: what all models say; of rows that a glance clears, what it says."""
+        if self.glance is None:
+            return self.score_features(x, novelties)
+        score = self.glance(x)
+        asked = np.flatnonzero(~(score <= self.glance.limit) | (novelties > 0))  # NaN clears nothing
+        score[asked] = self.score_features(x[asked], novelties[asked])
+        return score
 
     def decision_function(
         self,

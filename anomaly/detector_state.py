@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anomaly.encoder import Encoder
+from anomaly.glance import Glance
 from anomaly.models import restore
 from anomaly.schema import Schema
 from anomaly.windows import Windows
@@ -18,6 +19,8 @@ from training.errors import InputError
 
 if TYPE_CHECKING:
     from anomaly.detector import Detector
+
+GLANCE = "glance."  # its arrays begin with
 
 
 def pack(detector: "Detector") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -28,6 +31,8 @@ def pack(detector: "Detector") -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
     for i, member in enumerate(detector.members):
         arrays |= {f"{i}.{name}": array for name, array in member.arrays().items()}
+    if detector.glance:
+        arrays |= {f"{GLANCE}{name}": array for name, array in detector.glance.arrays().items()}
     description = {
         "kind": "detector",
         "detector": detector.kind,
@@ -61,6 +66,7 @@ def unpack(arrays: Mapping[str, Tensor], found: Mapping[str, Any], folder: Path)
     ]
     for member, weight in zip(members, found["weights"], strict=True):
         member.weight = weight
+    glance = {k.removeprefix(GLANCE): v for k, v in arrays.items() if k.startswith(GLANCE)}
     return {
         "kind": found["detector"],
         "schema": Schema.from_json(found["schema"], where),
@@ -70,5 +76,6 @@ def unpack(arrays: Mapping[str, Tensor], found: Mapping[str, Any], folder: Path)
         "references": arrays["references"].numpy(),
         "alpha": found["alpha"],
         "about": found["about"],
+        "glance": Glance.of_arrays(glance) if glance else None,
         "windows": from_dict(Windows, found["windows"], f"{where}: windows") if "windows" in found else None,
     }

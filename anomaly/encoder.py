@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from anomaly.reader import CACHED
 from anomaly.schema import Column, Schema
 from training.config import from_dict
 from training.errors import InputError
@@ -30,6 +29,7 @@ REMEMBERED = 10_000  # words of a category; beyond them a new one is no news
 DAY, WEEK = 86_400.0, 7 * 86_400.0
 FARTHEST = 1e9  # deviations; what is further off is as strange, and its distance finite in 32 bits
 MONDAY = 4 * DAY  # 1970-01-05
+PIECE = 4_096  # rows whose features are made at once: what fits into the cache
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,11 @@ class Encoder:
 
     def features_of(self, cells: Mapping[str, Any]) -> Float[np.ndarray, "B F"]:
         """The features of rows."""
-        parts = _parts(self.codings, cells)
-        x = np.empty((len(parts[0]), len(self.kept)))
-        for first in range(0, len(x), CACHED):
-            x[first : first + CACHED] = np.array([parts[i][first : first + CACHED] for i in self.kept]).T
+        x = np.empty((len(next(iter(cells.values()))), len(self.kept)))
+        for first in range(0, len(x), PIECE):
+            some = slice(first, first + PIECE)
+            parts = _parts(self.codings, {name: column[some] for name, column in cells.items()})
+            x[some] = np.array([parts[i] for i in self.kept]).T
         return x.clip(-FARTHEST, FARTHEST, out=x) if self.rows else x
 
     def novel(self, cells: Mapping[str, Any]) -> Bool[np.ndarray, "B C"]:

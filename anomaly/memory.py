@@ -17,13 +17,14 @@ the quartiles say little about the others, and the scale is the deviation.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from training.seeds import torch_generator
 
 NEIGHBOURS = 5
 LOCAL = 0.25  # λ
 ROWS = 10_000  # remembered at most
-CHUNK = 256  # rows compared at once
+CHUNK = 128  # rows compared at once
 GROUP = 16  # remembered rows whose nearest is found first
 FLOOR = 0.05  # of the mean distance: what copies of remembered rows are taken to be apart
 NARROW = 0.3  # of the deviation: the least scale
@@ -43,7 +44,7 @@ class Memory:
         local: float,
     ) -> None:
         self.rows, self.scale, self.log_own, self.floor, self.local = rows, scale, log_own, floor, local
-        self._norms = rows.square().sum(1)
+        self._factor = factor(rows)
 
     @staticmethod
     def fit(
@@ -86,7 +87,7 @@ class Memory:
         distances, indices = [], []
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK]
-            squares = torch.addmm(self._norms, part, self.rows.T, alpha=-2).add_(part.square().sum(1, True))
+            squares = less_own(part, self._factor)  # in the same order as the distances
             if alone:
                 squares[torch.arange(len(part)), start + torch.arange(len(part))] = torch.inf
             _, index = _smallest(squares, min(NEIGHBOURS, max(1, len(self.rows) - alone)))
@@ -103,6 +104,16 @@ class Memory:
     def of_arrays(found: dict[str, Tensor]) -> "Memory":
         """Reads what `arrays` gave."""
         return Memory(found["rows"], found["scale"], found["log_own"], *found["numbers"].tolist())
+
+
+def factor(rows: Float[Tensor, "M F"]) -> Float[Tensor, "G M"]:
+    """What `less_own` multiplies with, so that distances to the rows come of one matrix product."""
+    return torch.cat([-2 * rows, rows.square().sum(1, keepdim=True)], 1).T
+
+
+def less_own(x: Float[Tensor, "B F"], by: Float[Tensor, "G M"]) -> Float[Tensor, "B M"]:
+    """|x − y|² − |x|² for all rows y of the `factor`."""
+    return functional.pad(x, (0, 1), value=1.0) @ by
 
 
 def scales(x: Float[Tensor, "B F"], narrow: float) -> Float[Tensor, " F"]:

@@ -16,6 +16,7 @@ from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.distilled import Distilled
 from anomaly.forecast import VIEWS, Forecast
+from anomaly.glance import Glance
 from anomaly.memory import Memory
 from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
@@ -171,6 +172,12 @@ def distil(
     group = torch.from_numpy(np.unique(owner, return_inverse=True)[1])
     teacher = partial(score_together, members)
     return Member(DISTILLED, Distilled.fit(torch.from_numpy(x), own, teacher, group, seed), None)
+
+
+def glance_of(members: Sequence[Member], x: Float[np.ndarray, "B F"], seed: int) -> Glance:
+    """What clears most rows in place of members, `memory` and `ratio` among them, that were fitted on x."""
+    by_kind = {member.kind: member for member in members}
+    return Glance.fit(by_kind["memory"], by_kind["ratio"], x, seed)
 
 
 def _joined(members: Sequence[Member], surprises: Sequence[np.ndarray]) -> Float[np.ndarray, " B"]:

@@ -18,6 +18,7 @@ from training.optim import Adam, cosine
 FOLDS = 4
 HIDDEN = (96, 96, 96)
 FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon known by heart
+DRAWN = 65_536  # numbers drawn at once: what fits into the cache
 WARM_UP = 0.1  # of the updates: the learning rate rises
 DECAY = 0.01  # of the weights
 
@@ -25,26 +26,43 @@ DECAY = 0.01  # of the weights
 class Nets(nn.Module):
     """K perceptrons of SiLU units: (K, B, inputs) -> (K, B, outputs)."""
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator, count: int = FOLDS) -> None:
         super().__init__()
         shapes = list(pairwise((inputs, *HIDDEN, outputs)))
         self.weights = nn.ParameterList(
             [
-                nn.Parameter(torch.randn(FOLDS, *shape, generator=generator) * math.sqrt(1.5 / shape[0]))
+                nn.Parameter(torch.randn(count, *shape, generator=generator) * math.sqrt(1.5 / shape[0]))
                 for shape in shapes
             ]
         )
-        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(FOLDS, 1, size)) for _, size in shapes])
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(count, 1, size)) for _, size in shapes])
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(self.weights[0])
+
+    def first(self, count: int) -> "Nets":
+        """The first so many of them."""
+        few = Nets(1, 1, torch.Generator(), count)
+        few.weights = nn.ParameterList([nn.Parameter(weight[:count].clone()) for weight in self.weights])
+        few.biases = nn.ParameterList([nn.Parameter(bias[:count].clone()) for bias in self.biases])
+        return few
 
     def forward(self, x: Float[Tensor, "K B I"]) -> Float[Tensor, "K B outputs"]:
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, functional.silu(x) if layer else x, weight)
+            x = torch.baddbmm(bias, functional.silu(x, inplace=not x.requires_grad) if layer else x, weight)
         return x
 
 
 def updates(rows: int) -> int:
     """How many updates so many rows are worth."""
     return max(FEWEST, min(MOST, rows))
+
+
+def ahead(numbers: int) -> int:
+    """How many batches of so many numbers are drawn at once: calls cost more than what they draw."""
+    return max(1, DRAWN // numbers)
 
 
 def learn(nets: nn.Module, loss: Callable[[], Float[Tensor, ""]], steps: int, lr: float) -> None:

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+TOGETHER = 32_768  # rows times trees that go down at once: what is looked at stays in the cache
+LEVELS = 12  # after so many, those that have arrived are left out; to do so at each takes longer
+
 
 def node_table(trees: Sequence[Any], values: Sequence[np.ndarray]) -> dict[str, Tensor]:
     """The nodes of scikit-learn's trees, each with a value; the roots come first."""
@@ -45,16 +48,22 @@ def node_table(trees: Sequence[Any], values: Sequence[np.ndarray]) -> dict[str, 
 def leaves(nodes: dict[str, Tensor], x: Float[Tensor, "B F"]) -> Int[Tensor, "B trees"]:
     """The number of the leaf that each row reaches in each tree.
 
-    All rows go down all trees at once, a level a step. Those that have arrived stand still: to leave them out
-    takes longer.
+    All rows go down several trees at once, a level a step; those that have arrived stand still.
     """
+    child, feature, cut = nodes["child"], nodes["feature"], nodes["cut"]
     many, cells = len(x), x.flatten()
-    at = nodes["root"].repeat_interleave(many)
-    first = (torch.arange(many, dtype=torch.int32) * x.shape[1]).repeat(len(nodes["root"]))
-    while True:
-        cell = cells.index_select(0, first + nodes["feature"].index_select(0, at))
-        above = cell > nodes["cut"].index_select(0, at)
-        below = nodes["child"].index_select(0, at)
-        if torch.equal(after := below + above, at):
-            return at.view(-1, many).T
-        at = after
+    start = torch.arange(many, dtype=torch.int32) * x.shape[1]
+    found = []
+    for roots in nodes["root"].split(max(1, TOGETHER // max(many, 1))):
+        at, first = roots.repeat_interleave(many), start.repeat(len(roots))
+        leaf, which = at.clone(), torch.arange(len(at))
+        while len(at):
+            for _ in range(LEVELS):
+                before = at
+                cell = cells.index_select(0, first + feature.index_select(0, at))
+                at = child.index_select(0, at) + (cell > cut.index_select(0, at))
+            leaf.index_copy_(0, which, at)
+            moving = torch.nonzero(at != before)[:, 0]
+            at, first, which = (one.index_select(0, moving) for one in (at, first, which))
+        found.append(leaf.view(len(roots), many))
+    return torch.cat(found).T

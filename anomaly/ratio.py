@@ -9,12 +9,15 @@ what a possible value is instead of which rows are likely; where others are draw
 drawn as if each were as frequent as any other, which tells what is rare.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from anomaly.nets import FOLDS, Nets, folds, learn, outside, updates
+from anomaly.nets import FOLDS, Nets, ahead, folds, learn, outside, updates
 from training.seeds import torch_generator
 
 BATCH, LR = 64, 2e-3
@@ -35,16 +38,24 @@ class Ratio:
         """Discriminators of the rows, and the scores of the rows out of fold; `owner` groups the features."""
         generator = torch_generator(seed, "ratio")
         x = x.float()
-        wrong = Wrong(x, owner, generator)
+        near, wrong = squash(x), Wrong(x, owner, generator)
         fold = folds(len(x), generator)
         rows = outside(fold)
         nets = Nets(x.shape[1], 1, generator)
+        many = ahead(FOLDS * BATCH * x.shape[1])
+
+        def batches() -> Iterator[Float[Tensor, "K B2 F"]]:
+            """BATCH rows of each fold's net, then as many wrong ones, a part of every kind in each batch."""
+            while True:
+                at = torch.randint(rows.shape[1], (FOLDS, 2 * BATCH * many), generator=generator)
+                real, spoilt = rows.gather(1, at).chunk(2, 1)
+                both = torch.stack([near[real], squash(wrong(rows, spoilt))], 1).unflatten(2, (BATCH, many))
+                yield from both.permute(3, 0, 1, 2, 4).flatten(2, 3)
+
+        drawn = batches()
 
         def loss() -> Float[Tensor, ""]:
-            at = torch.randint(rows.shape[1], (FOLDS, 2 * BATCH), generator=generator)
-            chosen = rows.gather(1, at)
-            real = x[chosen[:, :BATCH]]
-            logits = nets(squash(torch.cat([real, wrong(rows, chosen[:, BATCH:])], 1)))[..., 0]
+            logits = nets(next(drawn))[..., 0]
             return ratio_loss(logits[:, :BATCH], logits[:, BATCH:])
 
         learn(nets, loss, updates(len(x)), LR)
@@ -53,7 +64,7 @@ class Ratio:
 
     @torch.inference_mode()
     def _each(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "K B"]:
-        return -self.nets(squash(x.float()).expand(FOLDS, -1, -1))[..., 0]
+        return -self.nets(squash(x.float()).expand(self.nets.count, -1, -1))[..., 0]
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the module docstring, the mean over the nets."""
@@ -66,7 +77,8 @@ class Ratio:
     @staticmethod
     def of_arrays(found: dict[str, Tensor]) -> "Ratio":
         """Reads what `arrays` gave."""
-        nets = Nets(found["weights.0"].shape[1], 1, torch.Generator())
+        count, inputs, _ = found["weights.0"].shape
+        nets = Nets(inputs, 1, torch.Generator(), count)
         nets.load_state_dict(found)
         return Ratio(nets)
 
@@ -78,8 +90,7 @@ def ratio_loss(real: Float[Tensor, "K B"], wrong: Float[Tensor, "K B"]) -> Float
 
 def squash(x: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
     """x near zero, and log-like from CLIP on, so that far values keep their order and nets stay calm."""
-    far = x.abs()
-    return torch.where(far <= CLIP, x, x.sign() * CLIP * (1 + (far / CLIP).clamp(min=1).log()))
+    return x.clamp(-CLIP, CLIP) * (1 + (x.abs() / CLIP).clamp(min=1).log())
 
 
 class Wrong:
@@ -92,22 +103,29 @@ class Wrong:
         self.deviation = x.std(0, correction=0)
         few: Bool[Tensor, " F"] = torch.tensor([len(column.unique()) <= FEW for column in x.T])
         self.few = few
-        self.examples = self._examples()
+        examples = self._examples()
+        self.values = torch.tensor([len(rows) for rows in examples])
+        self.examples = pad_sequence(examples, batch_first=True)
 
     def __call__(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
-        """A wrong row for each of the chosen ones, drawing on `rows` alone."""
-        x, mixed = self.x[chosen], self._mixed(rows, chosen)
-        quarter = chosen.shape[1] // 4
-        noise = torch.randn(x.shape, generator=self.generator)
-        size = 10 ** (self._uniform(*chosen.shape, 1) * 1.3 - 1.0)  # 0.1 to 2 deviations
-        box = self.low + (self._uniform(*x.shape) * 1.2 - 0.1) * (self.high - self.low)
-        other = self.x[rows.gather(1, torch.randint(rows.shape[1], chosen.shape, generator=self.generator))]
-        between = x + (self._uniform(*chosen.shape, 1) * 2 - 0.5) * (other - x)
-        kind = torch.arange(chosen.shape[1]) // max(quarter, 1)
-        kind = kind.clamp(max=3)[:, None]
-        made = torch.where(kind == 1, x + size * self.deviation * noise, torch.where(kind == 2, box, between))
-        rare = self.x[self._any_value(chosen), torch.arange(x.shape[2])]
-        return torch.where(self.few, torch.where(kind == 2, rare, mixed), torch.where(kind == 0, mixed, made))
+        """A wrong row for each of the chosen ones, drawing on `rows` alone: a quarter of them in each way."""
+        quarter = max(chosen.shape[1] // 4, 1)
+        first, second, third, last = chosen.tensor_split([quarter, 2 * quarter, 3 * quarter], 1)
+        mixed = self._mixed(rows, chosen if self.few.any() else first)
+        noise = torch.randn(*second.shape, self.x.shape[1], generator=self.generator)
+        size = 10 ** (self._uniform(*second.shape, 1) * 1.3 - 1.0)  # 0.1 to 2 deviations
+        place = self._uniform(*third.shape, self.x.shape[1]) * 1.2 - 0.1
+        box = self.low + place * (self.high - self.low)
+        x = self.x[last]
+        other = self.x[rows.gather(1, torch.randint(rows.shape[1], last.shape, generator=self.generator))]
+        between = x + (self._uniform(*last.shape, 1) * 2 - 0.5) * (other - x)
+        made = [mixed[:, :quarter], self.x[second] + size * self.deviation * noise, box, between]
+        if self.few.any():
+            mixed[:, 2 * quarter : 3 * quarter] = self.x[
+                self._any_value(third), torch.arange(self.x.shape[1])
+            ]
+            return torch.where(self.few, mixed, torch.cat(made, 1))
+        return torch.cat(made, 1)
 
     def _mixed(self, rows: Int[Tensor, "K N"], chosen: Int[Tensor, "K B"]) -> Float[Tensor, "K B F"]:
         """Rows, some columns of which are taken from other rows; columns move with all their features."""
@@ -136,8 +154,9 @@ class Wrong:
 
     def _any_value(self, chosen: Int[Tensor, "K B"]) -> Int[Tensor, "K B F"]:
         """A row for each feature to take its value from, every value of a column as likely as any other."""
-        rows = [one[torch.randint(len(one), chosen.shape, generator=self.generator)] for one in self.examples]
-        return torch.stack(rows, 2)[..., self.owner]
+        shape = (*chosen.shape, self.columns)
+        which = torch.randint(2**31, shape, generator=self.generator) % self.values
+        return self.examples[torch.arange(self.columns), which][..., self.owner]
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator)

@@ -61,8 +61,10 @@ class Trees:
             )
             grown.append([tree.tree_ for tree in forest.fit(both, right).estimators_])
         trees = Trees(node_table(list(chain(*grown)), [tree.value[:, 0, 1] for tree in chain(*grown)]))
-        own = trees._shares(x).unflatten(1, (FOLDS, TREES)).mean(2)
-        return trees, log_odds(own[torch.arange(len(x)), fold])
+        own = torch.empty(len(x), dtype=torch.float64)
+        for k, roots in enumerate(trees.nodes["root"].split(TREES)):
+            own[fold == k] = Trees(trees.nodes | {"root": roots})._shares(x[fold == k]).mean(1)
+        return trees, log_odds(own)
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the module docstring, the mean over the folds."""

@@ -13,6 +13,7 @@ by the training rows. AUROC and average precision in percent, the mean over seed
     knn         mean distance to 5 nearest neighbours among all training rows (scikit-learn)
     forest      isolation forest, scikit-learn's defaults
     auto        `lab fit`: a fifth of the training rows calibrates and is not learned from
+    ensemble    the same models, every one of them asked about every row (`--detector ensemble`)
     fast        `lab fit --fast`: one net that learned to score as auto does
 
 False alarms: of the calibrated detector among normal test rows, at alpha 0.05 and 0.1, with the interval that
@@ -20,6 +21,8 @@ holds for all tables, seeds and rates together at 99 %, for tables of 200 calibr
 """
 
 import argparse
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,12 @@ TRAIN, TEST = 10_000, 20_000
 ALPHAS = (0.05, 0.1)
 LEVEL = 0.99
 CALIBRATED = 200
+NAMES = ("knn", "forest", "auto", "ensemble", "fast")
+ALONE: dict[str, Callable[[], None]] = {  # that need no data
+    "made": lambda: anomaly_series.run(None),
+    "networks": anomaly_networks.run,
+    "speed": anomaly_speed.run,
+}
 
 
 def split(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,6 +79,7 @@ def measure(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[dict[str, np.ndarr
         "knn": knn(train, test),
         "forest": -IsolationForest(random_state=seed).fit(train).score_samples(test),
         "auto": detector.decision_function(test),
+        "ensemble": replace(detector, glance=None).decision_function(test),
         "fast": Detector.fit(table, "auto", seed, fast=True).decision_function(test),
     }
     found = {
@@ -91,59 +101,53 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     parser.add_argument(
         "--what",
-        choices=("tables", "images", "series", "made", "networks", "speed"),
+        choices=("tables", "images", "series", *ALONE),
         default="tables",
         help="what is measured",
     )
     told = parser.parse_args()
-    data, seeds = told.data, told.seeds
     torch.set_num_threads(1)
-    if told.what == "speed":
-        anomaly_speed.run()
-        return
-    if told.what == "made":
-        anomaly_series.run(None)
-        return
-    if told.what == "networks":
-        anomaly_networks.run()
-        return
-    if data is None:
+    if told.what in ALONE:
+        ALONE[told.what]()
+    elif told.data is None:
         parser.error("--data is missing, expected the folder of the data")
-    if told.what == "images":
-        anomaly_images.run(data, seeds)
-        return
-    if told.what == "series":
-        anomaly_series.run(data)
-        return
-    files = sorted((data / "adbench").glob("*.npz"))
-    if not files:
-        parser.error(f"{data} has no adbench/*.npz, expected labelled tables")
-    means: dict[str, list[np.ndarray]] = {}
+    elif told.what == "images":
+        anomaly_images.run(told.data, told.seeds)
+    elif told.what == "series":
+        anomaly_series.run(told.data)
+    elif files := sorted((told.data / "adbench").glob("*.npz")):
+        run(files, told.seeds)
+    else:
+        parser.error(f"{told.data} has no adbench/*.npz, expected labelled tables")
+
+
+def run(files: list[Path], seeds: int) -> None:
+    """Measures the tables, a row each; then their mean."""
+    means: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
     alarms: list[tuple] = []
-    names = ("knn", "forest", "auto", "fast")
     print(f"Tables, clean protocol, {seeds} seeds: AUROC / average precision\n")
-    print("| table | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    print("| table | " + " | ".join(NAMES) + " |\n|---|" + "---|" * len(NAMES))
     for file in files:
         with npz(file, "a table") as arrays:
             x, y = arrays["X"], arrays["y"]
         runs = [measure(x, y, seed) for seed in range(seeds)]
         alarms += [(file.stem, seed, *rate) for seed, (_, rates) in enumerate(runs) for rate in rates]
-        cells = []
-        for name in names:
-            mean = np.mean([found[name] for found, _ in runs], axis=0)
-            means.setdefault(name, []).append(mean)
-            cells.append(f"{mean[0]:.2f} / {mean[1]:.2f}")
-        print(f"| {file.stem} | " + " | ".join(cells) + " |", flush=True)
-    table = {name: np.array(found) for name, found in means.items()}
-    overall = [f"{found[:, 0].mean():.2f} / {found[:, 1].mean():.2f}" for found in table.values()]
-    print("| mean | " + " | ".join(overall) + " |\n")
-    gain = table["auto"] - table["knn"]
+        for name in NAMES:
+            means[name].append(np.mean([found[name] for found, _ in runs], axis=0))
+        _print_row(file.stem, {name: found[-1] for name, found in means.items()})
+    _print_row("mean", {name: np.mean(found, axis=0) for name, found in means.items()})
+    gain = np.array(means["auto"]) - np.array(means["knn"])
     print(
-        f"auto over knn: mean {gain[:, 0].mean():+.2f} AUROC, {gain[:, 1].mean():+.2f} AP; median"
+        f"\nauto over knn: mean {gain[:, 0].mean():+.2f} AUROC, {gain[:, 1].mean():+.2f} AP; median"
         f" {np.median(gain[:, 0]):+.2f} AUROC, {np.median(gain[:, 1]):+.2f} AP"
     )
     if alarms:
         _print_alarms(alarms)
+
+
+def _print_row(table: str, found: dict[str, np.ndarray]) -> None:
+    cells = [f"{auroc:.2f} / {precision:.2f}" for auroc, precision in found.values()]
+    print(f"| {table} | " + " | ".join(cells) + " |", flush=True)
 
 
 def _print_alarms(alarms: list[tuple]) -> None:

@@ -1,7 +1,8 @@
 """Rows that detectors score in a CPU second, and the CPU seconds of fitting, beside PyOD's AutoEncoder.
 
 Rows are normal and correlated, FITTED of them to fit, SCORED to score, COLUMNS wide, handed over as an array;
-each detector does all its own work: scaling, checks, calibration. One thread; in turn, medians of ROUNDS.
+each detector does all its own work: scaling, checks, calibration. `auto` asks all its models about few of
+these rows, `ensemble` about every one. One thread; in turn, medians of ROUNDS.
 PyOD comes by `pip install pyod`, on a machine without a GPU.
 """
 
@@ -13,15 +14,16 @@ import numpy as np
 
 from anomaly.detector import Detector
 from generative.data import Table
+from training.device import set_process
 
 FITTED, SCORED, COLUMNS, ROUNDS = 5_000, 50_000, 32, 3
 PEER = "PyOD 3 AutoEncoder"
 
 
-def ours(fast: bool, train: np.ndarray) -> Detector:
-    """The detector that `lab fit [--fast]` makes."""
+def ours(train: np.ndarray, kind: str = "auto", fast: bool = False) -> Detector:
+    """The detector that `lab fit [--detector KIND] [--fast]` makes."""
     columns = tuple(f"x{i}" for i in range(train.shape[1]))
-    return Detector.fit(Table(train, columns, "made rows"), "auto", fast=fast)
+    return Detector.fit(Table(train, columns, "made rows"), kind, fast=fast)
 
 
 def peer(train: np.ndarray) -> Any:
@@ -33,13 +35,15 @@ def peer(train: np.ndarray) -> Any:
 
 def run() -> None:
     """Prints the medians and their ratios to the peer's."""
+    set_process()  # as `lab fit` and `lab score` do
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(COLUMNS, COLUMNS))
     train = rng.normal(size=(FITTED, COLUMNS)) @ mixing
     test = rng.normal(size=(SCORED, COLUMNS)) @ mixing
     makers: dict[str, Callable[[np.ndarray], Any]] = {
-        "auto": lambda x: ours(False, x),
-        "auto --fast": lambda x: ours(True, x),
+        "auto": ours,
+        "auto --fast": lambda x: ours(x, fast=True),
+        "ensemble": lambda x: ours(x, "ensemble"),
         PEER: peer,
     }
     found = {

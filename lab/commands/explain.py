@@ -50,7 +50,7 @@ def main(words: list[str]) -> None:
     if not seen.judged[at]:
         raise InputError(f"row {told.row} has no window, expected a row with {seen.length - 1} before it")
     x, novel = seen.of(np.array([at])), seen.novel[at : at + 1]
-    score = detector.score_features(x, novel.sum(1))
+    score, told_by_all = detector.scored(x, novel.sum(1)), float(detector.score_features(x, novel.sum(1))[0])
     p = float(detector.p_of(score)[0])
     if told.shap:
         phi, base = shap_values(detector, x[0], novel[0])
@@ -59,7 +59,7 @@ def main(words: list[str]) -> None:
         mean = " in the mean"
     else:
         why = reasons(detector, x[0], novel[0])
-        base = float(score[0]) - sum(reason.contribution for reason in why)
+        base = told_by_all - sum(reason.contribution for reason in why)
         against, mean = "the nearest normal row scores", ""
     if told.picture:
         shares = {reason.column: reason.share for reason in why}
@@ -67,6 +67,8 @@ def main(words: list[str]) -> None:
         with writing(told.picture) as file:
             file.write(png(drawn))
     print(f"row {told.row}: score {score[0]:.4g}, p-value {p:.3g}")
+    if score[0] != told_by_all:
+        print(f"  a glance cleared it; all models, which are explained here, say {told_by_all:.4g}")
     what = "region" if "shape" in detector.about else "column"
     width = max(len(what), *(len(reason.column) for reason in why[:SHOWN]))
     print(f"  {what:<{width}}  {'contribution':>12}  {'share':>6}  {'value':<18}  in the nearest normal row")

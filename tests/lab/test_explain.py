@@ -1,0 +1,29 @@
+"""Why a row is strange, also of one that was never shown to all models."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomaly.detector import Detector
+from generative.data import Table
+from lab.commands import explain
+
+
+def test_the_score_of_a_cleared_row_is_that_of_the_file_and_all_models_explain_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 3)).round(4)
+    detector = Detector.fit(Table(x, ("a", "b", "c"), "made up"), "auto")
+    monkeypatch.setattr(explain, "load", lambda _: detector)
+    lines = ["a,b,c", *(",".join(map(str, row)) for row in x)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    score, seen = detector.decision_function(x), detector.seen(x)
+    every = detector.score_features(seen.x, seen.novel.sum(1))
+    for row in (int(score.argmin()), int(score.argmax())):
+        explain.main([str(tmp_path), str(tmp_path / "rows.csv"), "--row", str(row)])
+        told = capsys.readouterr().out
+        assert f"row {row}: score {score[row]:.4g}, p-value" in told
+        assert ("a glance cleared it" in told) == (row == score.argmin())
+        assert float(re.findall(r"that makes (\S+)", told)[0]) == pytest.approx(every[row], rel=2e-3)
