@@ -188,7 +188,7 @@ class RolloutMonitor(StepScores):
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
             "policy_gap_unit": None if self.policy is None else self.policy.unit,
-            "arrays": [self.bias, self.whiten],
+            "arrays": [self.bias, self.whiten, self.spread],
             "guard": self.guard,
             "regimes": asdict(self.regimes),
             "bands": asdict(self.bands),
@@ -223,7 +223,7 @@ class RolloutMonitor(StepScores):
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
         check = None if policy is None else PolicyCheck(policy, scales, unit)
         monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
-        monitor.bias, monitor.whiten = tree["arrays"]
+        monitor.bias, monitor.whiten, monitor.spread = tree["arrays"]
         monitor.guard = tree["guard"]
         monitor.regimes = Regimes(**tree["regimes"])
         monitor.bands = Bands(**tree["bands"])

@@ -16,7 +16,7 @@ from anomaly.monitor_nets import Config, Places, Transitions
 from anomaly.monitor_policy import CHECKS, PolicyCheck
 from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_state import Scales, Watch, latest
-from anomaly.monitor_statistics import Channels, averaged, bounded, conditional, whitening
+from anomaly.monitor_statistics import Channels, averaged, bounded, conditional, spread, whitening
 from envs.recording import Episodes
 
 PRIOR = 50.0  # clean steps that all regimes together count as in each
@@ -39,6 +39,7 @@ class StepScores:
         self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
         self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
+        self.spread = np.ones(scales.sensors)  # what foretold deviations are short of
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
         self.guard = GUARD  # its weight: less where clean episodes go beyond what was seen before them
@@ -74,6 +75,7 @@ class StepScores:
         scales, rows = self.scales, np.arange(len(obs))
         now = watch.past[:, -scales.sensors :]
         mean, sigma, _ = self.transitions(watch.past, latest(watch.acts, action))
+        sigma = sigma * self.spread
         raw = bounded(((scales.scaled(obs) - now) / scales.change - mean) / sigma)
         innovation = conditional(np.where(np.isfinite(raw), raw, self.bias), self.bias, self.whiten, sensor)
         moved = (mean[rows, sensor] + innovation * sigma[rows, sensor]) * scales.change[sensor]
@@ -90,7 +92,7 @@ class StepScores:
         watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
-        z = bounded((bounded((change - mean) / sigma) - self.bias) @ self.whiten)
+        z = bounded((bounded((change - mean) / (sigma * self.spread)) - self.bias) @ self.whiten)
         extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1)
         if self.policy is not None:
             extra = np.concatenate([extra, self.policy(seen, now + mean * scales.change, now, action)])
@@ -126,6 +128,8 @@ class StepScores:
     def make_bands(self, parts: list[Episodes]) -> None:
         """Whitening, then the bands of channels, then those of statistics, from clean episodes."""
         features, raw = self._innovations(parts)
+        self.spread = spread(raw)
+        raw = bounded(raw / self.spread)
         self.bias, self.whiten = whitening(raw)
         self.regimes = Regimes.fit(features, bounded((raw - self.bias) @ self.whiten), self.channels.count)
         moments = Moments(self.regimes.count, self.channels.count)
@@ -156,5 +160,5 @@ class StepScores:
             x, act, change = self.scales.histories(part, self.history)
             mean, sigma, doubt = self.transitions(x, act)
             features.append(np.concatenate([x, act, doubt[:, None]], axis=1))
-            raw.append(bounded((change - mean) / sigma))
+            raw.append((change - mean) / sigma)
         return np.concatenate(features), np.concatenate(raw)

@@ -163,10 +163,11 @@ class Scripted:
 def test_a_masked_sensor_reads_its_conditional_mean_and_does_not_run_away(monitor: RolloutMonitor) -> None:
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(4, 4))
-    kept = monitor.transitions, monitor.bias, monitor.whiten
+    kept = monitor.transitions, monitor.bias, monitor.whiten, monitor.spread
     monitor.transitions = lambda obs, action: (np.zeros((len(obs), 4)), np.ones((len(obs), 4)), np.zeros(1))
     raw = rng.normal(size=(200_000, 4)) @ mix.T + np.array([0.3, 0.0, -0.2, 0.1])
     monitor.bias, monitor.whiten = whitening(raw)
+    monitor.spread = np.ones(4)
     scales, start = monitor.scales, monitor.start(monitor.scales.mean[None])
     covariance = mix @ mix.T
     rest = [0, 1, 3]
@@ -181,7 +182,7 @@ def test_a_masked_sensor_reads_its_conditional_mean_and_does_not_run_away(monito
     np.testing.assert_allclose(moved, expected, atol=0.03)
     monitor.transitions = lambda obs, action: (np.full((1, 4), 1e9), np.ones((1, 4)), np.zeros(1))
     most = monitor.foretold(start, obs, np.zeros((1, 2)), np.array([2]))
-    monitor.transitions, monitor.bias, monitor.whiten = kept
+    monitor.transitions, monitor.bias, monitor.whiten, monitor.spread = kept
     np.testing.assert_allclose(most, (scales.high[2] + 1) * scales.deviation[2] + scales.mean[2])
 
 
