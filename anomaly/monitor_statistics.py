@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 RATES = np.array([1.0, 1 / 8, 1 / 64])
-LARGEST = 30.0  # innovations grow slowly beyond it: one step must not blind the averages for good
-FARTHEST = 1e9  # times as far: the end
+LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the averages for good
 MIDDLE = 0.6745  # half of what is normal lies within so many deviations
 
 
@@ -64,12 +63,8 @@ class Channels:
 
 
 def bounded(z: np.ndarray) -> np.ndarray:
-    """Innovations that grow like their logarithm beyond ±LARGEST."""
-    size = np.abs(z)
-    if np.maximum.reduce(size, axis=None) <= LARGEST:
-        return z
-    far = np.minimum(np.maximum(size / LARGEST, 1.0), FARTHEST)
-    return np.copysign(np.minimum(size, LARGEST) * (1 + np.log(far)), z)
+    """Innovations within ±LARGEST."""
+    return np.minimum(np.maximum(z, -LARGEST), LARGEST)
 
 
 def spread(raw: Float[np.ndarray, "rows O"]) -> Float[np.ndarray, " O"]:

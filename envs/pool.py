@@ -22,7 +22,7 @@ class PoolEnv(VectorEnv):
     """A `VectorEnv` of EnvPool's environments."""
 
     STATE = ("_restarts", "_returns", "_lengths")
-    checkpoint_every = 4_000
+    checkpoint_every = 10_000
 
     def __init__(self, env: str, num_envs: int, seed: int) -> None:
         """Raises InputError where EnvPool is missing or does not have the environment."""

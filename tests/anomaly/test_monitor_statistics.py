@@ -3,7 +3,7 @@ import numpy as np
 from anomaly.monitor_bands import Bands, Moments, edges, quantile_band
 from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_state import Scales
-from anomaly.monitor_statistics import FARTHEST, LARGEST, Channels, averaged, bounded, spread, whitening
+from anomaly.monitor_statistics import Channels, averaged, spread, whitening
 from envs.recording import Episodes
 
 
@@ -160,13 +160,6 @@ def test_sensors_that_only_rounding_moves_have_their_size_as_the_unit() -> None:
     unit = Scales.of(probe(obs)).deviation
     np.testing.assert_allclose(unit[[1, 2]], obs[1:, [1, 2]].std(axis=0))
     np.testing.assert_allclose(unit[[0, 3, 4]], [5.0, np.abs(obs[1:, 3]).max(), 1.0])
-
-
-def test_far_innovations_grow_like_their_logarithm() -> None:
-    z = np.array([[-4.0, LARGEST, LARGEST * np.e, -LARGEST * np.e**2]])
-    np.testing.assert_allclose(bounded(z), [[-4.0, LARGEST, 2 * LARGEST, -3 * LARGEST]])
-    end = LARGEST * (1 + np.log(FARTHEST))
-    assert bounded(np.array([[np.inf, 1.0, -np.inf]])).tolist() == [[end, 1.0, -end]]
 
 
 def test_the_spread_is_what_foretold_deviations_are_short_of() -> None:
