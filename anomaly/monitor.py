@@ -188,7 +188,7 @@ class RolloutMonitor(StepScores):
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
             "policy_gap_unit": None if self.policy is None else self.policy.unit,
-            "arrays": [self.bias, self.whiten, self.spread],
+            "innovations": [self.spread, self.bias, self.whiten],
             "guard": self.guard,
             "regimes": asdict(self.regimes),
             "bands": asdict(self.bands),
@@ -211,7 +211,7 @@ class RolloutMonitor(StepScores):
         if description.get("kind") != "monitor":
             raise InputError(f"{folder} holds a {description.get('kind')!r}, expected a monitor")
         tree: dict[str, Any] = unpack(tensors, description["tree"])
-        if "guard" not in tree or tree.get("policy_unit") is not None:  # whose policy was blamed otherwise
+        if "innovations" not in tree:
             raise InputError(f"{folder} was written by an older version, expected a monitor fitted again")
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])
@@ -223,7 +223,7 @@ class RolloutMonitor(StepScores):
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
         check = None if policy is None else PolicyCheck(policy, scales, unit)
         monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
-        monitor.bias, monitor.whiten, monitor.spread = tree["arrays"]
+        monitor.spread, monitor.bias, monitor.whiten = tree["innovations"]
         monitor.guard = tree["guard"]
         monitor.regimes = Regimes(**tree["regimes"])
         monitor.bands = Bands(**tree["bands"])

@@ -39,7 +39,7 @@ class StepScores:
         self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
         self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
         self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
-        self.spread = np.ones(scales.sensors)  # what foretold deviations are short of
+        self.spread = np.ones(scales.sensors)  # how many times wider than foretold
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
         self.guard = GUARD  # its weight: less where clean episodes go beyond what was seen before them

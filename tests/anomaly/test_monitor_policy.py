@@ -106,7 +106,7 @@ def test_a_saved_monitor_asks_for_its_policy(monitor: RolloutMonitor, tmp_path: 
         RolloutMonitor.load(tmp_path / "model")
     tensors, description = load_model(tmp_path / "model")
     tree = unpack(tensors, description["tree"])
-    tree["policy_unit"] = tree.pop("policy_gap_unit")
+    tree["arrays"] = tree.pop("innovations")[1:]
     older, rest = pack(tree)
     save_model(tmp_path / "older", older, description | {"tree": rest})
     with pytest.raises(InputError, match="older version"):
