@@ -60,14 +60,14 @@ def fit_window_member(
 ) -> Member:
     """A model of windows of `length` rows, with the surprise of its scores of `later` windows.
 
-    `told` are the features of a row that say more than that something is missing: what forecasts look at.
+    `told` are the features of a row that say more than that something is missing: what OF_WINDOWS look at.
     Windows share rows with their neighbours, so that leaving one out or folds would flatter the model.
     """
-    rows = torch.from_numpy(x)
+    rows, looked_at = torch.from_numpy(x), torch.from_numpy(told) if len(told) else None
     if kind in VIEWS:
-        model: Scores = Forecast.fit(kind, rows, length, torch.from_numpy(told) if len(told) else None)
+        model: Scores = Forecast.fit(kind, rows, length, looked_at)
     elif kind == "newest":
-        model = Newest.fit(rows, length, seed)
+        model = Newest.fit(rows, length, seed, looked_at)
     elif kind == "pca":
         model = PCA.fit(rows, seed)
     elif kind in FOLDED:
