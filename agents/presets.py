@@ -85,7 +85,7 @@ PPO = {
         shared=False,
         run=RunConfig(steps=100_000),
     ),
-    # 266.2 at the end of 5 runs, 256.7 the worst, 41 CPU seconds:
+    # 266.7 at the end of 5 runs, 258.0 the worst, 36 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env LunarLander-v3 --backend envpool --seeds 5`. A mean
     # greedy return of 200 after 5.5, the median of 5 runs: `python -m benchmarks.agents --algo lander`.
     # Without averaged weights three runs were at 180, 161 and 227 after as many steps again.
@@ -109,7 +109,7 @@ PPO = {
         deviation=0.5,
         run=RunConfig(steps=2_000_000, evaluate_every=50_000),
     ),
-    # 3,249 at the end of 3 runs, 3,196 the worst, 164 CPU seconds on a busy machine:
+    # 2,860 at the end of 3 runs, 2,032 the worst, 138 CPU seconds on a busy machine:
     # `python -m benchmarks.returns --only ppo --env Hopper-v5 --backend envpool --seeds 3`. With ReLU and a
     # deviation of 0.15 a run (seed 100) stood still at 1,005.
     "Hopper-v5": HOPPER,
