@@ -16,5 +16,7 @@ import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _process() -> None:
+    """Learning sets switches of the whole process; the next test must not find them thrown."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
