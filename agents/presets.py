@@ -301,7 +301,7 @@ SAC = {
         temperature=0.1,
         reward_scale=0.1,
         hidden=(256, 256),
-        run=RunConfig(steps=100_000),
+        run=RunConfig(steps=300_000, evaluate_every=50_000),
     ),
 }
 

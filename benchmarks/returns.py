@@ -2,14 +2,19 @@
 
     python -m benchmarks.returns [--only ppo] [--env Acrobot-v1] [--backend envpool] [--seeds 5]
 
-The return of a seed is the mean over its episodes; the interval is a bootstrap over seeds.
+The return of a seed is the mean over its episodes; the interval is a bootstrap over seeds. Each seed is
+kept in a file of its own under `--dir`: what was stopped goes on, several processes may share seeds out by
+`--first`, and a seed is measured again when the settings of its preset have changed.
 """
 
 import argparse
+import json
+import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +23,39 @@ from agents import registry
 from agents.evaluation import evaluate, interval
 from envs.vector import BACKENDS
 from lab.learning import learn
+from training.checkpoint import writing
 
 EPISODES = 100
 
 
-def measure(kind: str, env: str, seed: int, backend: str) -> tuple[float, float]:
-    """The mean return of one seed's last model in Gymnasium, and the CPU seconds its training took."""
-    cfg = registry.PRESETS[kind][env]
-    cfg = cfg if backend == "gymnasium" else replace(cfg, env=f"{backend}/{env}")
-    cfg = replace(cfg, run=replace(cfg.run, seed=seed, wandb="disabled", evaluate_every=0))
+def measure(kind: str, cfg: Any, env: str) -> dict[str, float]:
+    """The mean return of one run's last model in Gymnasium, and the CPU seconds its training took."""
     with tempfile.TemporaryDirectory() as folder:
         path, start = Path(folder) / "run", time.process_time()
         learn(kind, cfg, path)
         seconds = time.process_time() - start
         policy = registry.load(path / "model").policy
-    return float(evaluate(policy.act, env, EPISODES, seed + 1_000).returns.mean()), seconds
+    found = evaluate(policy.act, env, EPISODES, cfg.run.seed + 1_000).returns.mean()
+    return {"return": float(found), "seconds": seconds}
+
+
+def kept(folder: Path, kind: str, env: str, backend: str, seed: int) -> dict[str, float]:
+    """What was measured of a seed with these settings before, or else now."""
+    cfg = registry.PRESETS[kind][env]
+    cfg = cfg if backend == "gymnasium" else replace(cfg, env=f"{backend}/{env}")
+    cfg = replace(cfg, run=replace(cfg.run, seed=seed, wandb="disabled", evaluate_every=0))
+    file = folder / f"{kind}-{backend}-{env}-{seed}.json"
+    settings = json.loads(json.dumps(asdict(cfg)))
+    if file.exists():
+        before = json.loads(file.read_text())
+        if before["config"] == settings:
+            return dict(before["found"])
+    found = measure(kind, cfg, env)
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(file) as out:
+        out.write(json.dumps({"config": settings, "found": found}, indent=1).encode())
+    print(f"{kind} {env} seed {seed}: {found['return']:.1f}", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
@@ -43,21 +66,27 @@ def main() -> None:
     parser.add_argument("--only", choices=registry.PRESETS, help="one algorithm")
     parser.add_argument("--env", help="one environment")
     parser.add_argument("--backend", choices=BACKENDS, default="gymnasium", help="what steps the training")
-    parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument(
+        "--dir", type=Path, default=Path("runs/benchmark-returns"), help="where they are kept"
+    )
     told = parser.parse_args()
     torch.set_num_threads(1)
     print(f"| algorithm | environment | steps | return, {told.seeds} seeds | 95 % interval | worst | CPU s |")
     print("|---|---|---|---|---|---|---|")
+    seeds = range(told.first, told.first + told.seeds)
     for kind, presets in registry.PRESETS.items():
         for env, cfg in presets.items():
             if told.only not in (None, kind) or told.env not in (None, env):
                 continue
-            found = np.array([measure(kind, env, seed, told.backend) for seed in range(told.seeds)])
-            returns, seconds = found.T
+            found = [kept(told.dir, kind, env, told.backend, seed) for seed in seeds]
+            returns = np.array([one["return"] for one in found])
+            seconds = np.median([one["seconds"] for one in found])
             low, high = interval(returns)
             print(
                 f"| {kind} | {env} | {cfg.run.steps:,} | {returns.mean():.1f} | {low:.1f} to {high:.1f}"
-                f" | {returns.min():.1f} | {np.median(seconds):.1f} |",
+                f" | {returns.min():.1f} | {seconds:.1f} |",
                 flush=True,
             )
 
