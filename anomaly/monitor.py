@@ -36,6 +36,7 @@ from training.errors import InputError
 from training.seeds import numpy_generator
 from training.state import pack, unpack
 
+FORMAT = 2  # of saved monitors: the order of channels, and what is kept
 HELD = 0.2  # share of the episodes to fit that make the first bands, and select when the VAE stops
 
 
@@ -196,7 +197,8 @@ class RolloutMonitor(StepScores):
             "rule": asdict(self.live.rule),
         }
         tensors, rest = pack(tree)
-        save_model(folder, tensors, {"kind": "monitor", "config": asdict(self.cfg), "tree": rest})
+        told = {"kind": "monitor", "format": FORMAT, "config": asdict(self.cfg), "tree": rest}
+        save_model(folder, tensors, told)
 
     @staticmethod
     def load(folder: Path, policy: Policy | None = None) -> "RolloutMonitor":
@@ -211,7 +213,7 @@ class RolloutMonitor(StepScores):
         if description.get("kind") != "monitor":
             raise InputError(f"{folder} holds a {description.get('kind')!r}, expected a monitor")
         tree: dict[str, Any] = unpack(tensors, description["tree"])
-        if "innovations" not in tree:
+        if description.get("format") != FORMAT:
             raise InputError(f"{folder} was written by an older version, expected a monitor fitted again")
         cfg = from_dict(Config, description["config"], f"{folder}/model.json")
         base = Polynomial(*tree["polynomial"])

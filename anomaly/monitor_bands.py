@@ -75,9 +75,11 @@ class Bands:
 
 
 def _bin(first: np.ndarray, step: int | np.ndarray) -> np.ndarray | int:
-    where = first.searchsorted(step, side="right") - 1
-    # A number picks a view, where a list of one makes a copy.
-    return int(where.item()) if where.size == 1 else where
+    if isinstance(step, np.ndarray):
+        if step.size != 1:
+            return first.searchsorted(step, side="right") - 1
+        step = step.item()  # a number picks a view, where a list of one makes a copy
+    return int(first.searchsorted(step, side="right")) - 1
 
 
 def edges(lengths: np.ndarray) -> np.ndarray:

@@ -84,15 +84,19 @@ class Live:
             self._restart(begun, first)
             score[begun] = 0.0
         above = score > self._scorer.threshold
+        if not np.logical_or.reduce(above | self.alarm):
+            self.quiet += 1
+            return Verdict(score, above, above, list(self.finding), shown)
         raised = above & ~self.alarm
-        if np.logical_or.reduce(above | self.alarm):
-            self._rule(above, raised)
-            for row in map(int, np.flatnonzero(raised | (self.alarm & (self.since == AGAIN)))):
-                shown = self._find(row, shown)
+        self._rule(above, raised)
+        for row in map(int, np.flatnonzero(raised | (self.alarm & (self.since == AGAIN)))):
+            shown = self._find(row, shown)
         return Verdict(score, self.alarm.copy(), raised, list(self.finding), shown)
 
     def rearm(self, which: np.ndarray | None = None) -> None:
-        """Ends alarms, of all episodes or of some, by mask."""
+        """Ends alarms, of all episodes or of some, by mask; before the first episode there are none."""
+        if self._watch is None:
+            return
         which = np.ones(self.started, bool) if which is None else which
         self.alarm[which], self.quiet[which], self.since[which] = False, 0, 0
         for row in np.flatnonzero(which):

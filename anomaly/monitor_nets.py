@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg import block_diag
 from torch import Tensor, nn
 
 from anomaly.detector import fit_model
@@ -33,6 +34,7 @@ from training.seeds import numpy_generator, stream, torch_generator
 LOWEST = -8.0  # of log σ, in deviations of the change: nothing is exact
 GAIN = 5 / 3  # of tanh
 PRODUCTS = 300  # of inputs in a polynomial
+ONE = np.ones((1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +140,13 @@ class Polynomial:
 
     def products(self, x: np.ndarray) -> np.ndarray:
         """Of up to `degree` inputs, 1 being one of them."""
-        x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-        return np.multiply.reduce(x[:, self.index], axis=1)
+        x = np.concatenate([x, ONE if len(x) == 1 else np.ones((len(x), 1))], axis=1)
+        return np.multiply.reduce(x.take(self.index, axis=1), axis=1)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.products(x) @ self.weight
+        if len(self.index) == 1:
+            return x.dot(self.weight[:-1]) + self.weight[-1]
+        return self.products(x).dot(self.weight)
 
 
 class Ensemble:
@@ -154,6 +158,8 @@ class Ensemble:
         """`rest` (O,) is the deviation that the polynomial leaves, the unit of the networks; `bounds` (2, O)
         hold the log σ of clean rows: where nothing was learned, σ says nothing."""
         self.base, self.rest, self.layers, self.bounds = base, rest, layers, bounds
+        self._net, self._members = _joined(layers, rest), len(layers[0])
+        self._low, self._high = bounds + np.log(rest)
 
     @staticmethod
     def fit(
@@ -173,29 +179,43 @@ class Ensemble:
         rest = np.maximum(left.std(axis=0), 1e-7)
         inputs, targets = (torch.from_numpy(part.astype(np.float32)) for part in (x, left / rest))
         layers = learn(inputs, targets, hidden, members, steps, seed)
-        ensemble = Ensemble(base, rest, layers, np.array([[LOWEST], [4.0]], np.float32))
+        ensemble = Ensemble(base, rest, layers, np.array([[LOWEST], [4.0]]))
         some = numpy_generator(seed, "bounds").integers(len(obs), size=2_000)
         sigma = ensemble(obs[some], action[some])[1] / rest
-        ensemble.bounds = np.log(np.quantile(sigma, [0.01, 0.99], axis=0)).astype(np.float32)
-        return ensemble
+        return Ensemble(base, rest, layers, np.log(np.quantile(sigma, [0.01, 0.99], axis=0)))
 
     def __call__(self, obs: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `Transitions`; the doubt is the log of the members' mean squared distance, in deviations."""
         x = np.concatenate([obs, action], axis=1)
-        h = x.astype(np.float32)[None]
-        for i in range(0, len(self.layers), 2):
-            h = np.matmul(np.tanh(h, out=h) if i else h, self.layers[i])
-            h += self.layers[i + 1]
-        members, sensors = len(h), len(self.rest)
-        means = h[:, :, :sensors]
+        # At once: an operation on two types of numbers takes three times as long.
+        h = _forward(self._net, x.astype(np.float32)).astype(np.float64)
+        sensors = len(self.rest)
+        mean, log_sigma, apart = h[:, :sensors], h[:, sensors : 2 * sensors], h[:, 2 * sensors :]
         # add.reduce, minimum and maximum are what mean and clip call after microseconds of Python
-        both = np.add.reduce(h, axis=0) / members
-        mean, log_sigma = both[:, :sensors], both[:, sensors:]
-        sigma = np.exp(np.minimum(np.maximum(log_sigma, self.bounds[0]), self.bounds[1]))
-        apart = (means - mean) / sigma
+        sigma = np.exp(np.minimum(np.maximum(log_sigma, self._low), self._high))
+        apart = apart.reshape(len(x), self._members, sensors) / sigma[:, None]
         apart *= apart
-        doubt = np.log(np.add.reduce(np.add.reduce(apart, axis=0), axis=1) / (members * sensors) + 1e-6)
-        return self.base(x) + mean * self.rest, sigma * self.rest, doubt
+        doubt = np.log(np.add.reduce(apart, axis=(1, 2)) + 1e-6)
+        mean += self.base(x)
+        return mean, sigma, doubt
+
+
+def _joined(layers: list[np.ndarray], rest: np.ndarray) -> list[np.ndarray]:
+    """The members (K) as one perceptron: a single row takes it half the time.
+
+    Its outputs are the mean (O,) and the log σ (O,) of all, and how far each member's mean (K O) is from
+    theirs, over √(K O), so that the sum of squares is their mean.
+    """
+    members, biases = len(layers[0]), [bias.reshape(1, -1) for bias in layers[1::2]]
+    weights = [np.concatenate(list(layers[0]), axis=1)] + [block_diag(*weight) for weight in layers[2::2]]
+    mean, log_sigma = np.split(np.eye(2 * len(rest)), 2, axis=1)
+    alike = np.full((members, 1), 1 / members)
+    apart = (np.eye(members) - alike) / math.sqrt(members * len(rest))
+    read = [np.kron(alike, mean * rest), np.kron(alike, log_sigma), np.kron(apart, mean * rest)]
+    outputs = np.concatenate(read, axis=1)
+    weights[-1], biases[-1] = weights[-1] @ outputs, biases[-1] @ outputs
+    biases[-1][0, len(rest) : 2 * len(rest)] += np.log(rest)
+    return [part.astype(np.float32) for layer in zip(weights, biases, strict=True) for part in layer]
 
 
 class Places:
@@ -203,7 +223,7 @@ class Places:
 
     def __init__(self, encoder: list[np.ndarray], decoder: list[np.ndarray], precision: np.ndarray) -> None:
         """`precision` (O,) is one over the deviation of p(x|z); constants are left out of the bound."""
-        self.encoder, self.decoder, self.precision = encoder, decoder, precision
+        self.encoder, self.decoder, self.precision = encoder, decoder, precision.astype(np.float32)
 
     @staticmethod
     def fit(
@@ -232,7 +252,8 @@ class Places:
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """The negative bound (B,) of scaled observations, in nats, with z at its mean."""
-        code = _forward(self.encoder, obs.astype(np.float32))
+        obs = obs.astype(np.float32)
+        code = _forward(self.encoder, obs)
         latent = code.shape[1] // 2
         mean, log_var = code[:, :latent], np.minimum(np.maximum(code[:, latent:], -10), 10)
         off = (obs - _forward(self.decoder, mean)) * self.precision
@@ -249,5 +270,6 @@ def _layers(net: nn.Module) -> list[np.ndarray]:
 
 def _forward(layers: list[np.ndarray], h: np.ndarray) -> np.ndarray:
     for i in range(0, len(layers), 2):
-        h = (np.tanh(h) if i else h) @ layers[i] + layers[i + 1]
+        h = (np.tanh(h, out=h) if i else h).dot(layers[i])
+        h += layers[i + 1]
     return h

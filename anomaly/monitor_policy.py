@@ -57,7 +57,7 @@ class PolicyCheck:
         foretold: Float[np.ndarray, "B O"],
         before: Float[np.ndarray, "B O"],
         action: Float[np.ndarray, "B A"],
-    ) -> Float[np.ndarray, "2 B"]:
+    ) -> Float[np.ndarray, "B 2"]:
         """Swing and blame; `before` is the observation that the action should follow from."""
         scales, rows = self._scales, len(received)
         seen = np.concatenate([received, foretold, before]) * scales.deviation + scales.mean
@@ -70,7 +70,7 @@ class PolicyCheck:
                 (found[:rows] - found[rows : 2 * rows]) / self.unit,
                 self._blame(found[-rows:], action),
             )
-        return np.stack([_log_mean(off), blame])
+        return np.stack([_log_mean(off), blame], axis=1)
 
     def _blame(self, found: np.ndarray, action: np.ndarray) -> np.ndarray:
         scales = self._scales

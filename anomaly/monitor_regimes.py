@@ -65,14 +65,16 @@ class Regimes:
 
     def __call__(self, features: Float[np.ndarray, "B F"]) -> Int[np.ndarray, " B"]:
         """The regime of each step."""
-        return (features[:, self.feature] > self.cut) @ self._bits
+        return (features.take(self.feature, axis=1) > self.cut).dot(self._bits)
 
     def standard(
         self, values: Float[np.ndarray, "B C"], regime: Int[np.ndarray, " B"]
     ) -> Float[np.ndarray, "B C"]:
         """Channels in deviations from the mean of their regime."""
-        values = values - self.mean[regime]
-        values *= self.inverse[regime]
+        # A number picks a view, where a list of one makes a copy.
+        where = regime.item() if len(regime) == 1 else regime
+        values = values - self.mean[where]
+        values *= self.inverse[where]
         return values
 
     @cached_property

@@ -92,15 +92,16 @@ class StepScores:
         watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
-        z = bounded((bounded((change - mean) / (sigma * self.spread)) - self.bias) @ self.whiten)
-        extra = np.concatenate([doubt, np.arcsinh(self.places(seen))]).reshape(2, -1)
+        z = bounded((bounded((change - mean) / (sigma * self.spread)) - self.bias).dot(self.whiten))
+        doubt = doubt[:, None]
+        extra = [doubt, np.arcsinh(self.places(seen))[:, None]]
         if self.policy is not None:
-            extra = np.concatenate([extra, self.policy(seen, now + mean * scales.change, now, action)])
-        values = self.channels.of(z, watch.z, now @ scales.view, action, extra.T)
-        watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt[:, None]], axis=1))
+            extra.append(self.policy(seen, now + mean * scales.change, now, action))
+        values = self.channels.of(z, watch.z, scales.viewed(now), action, *extra)
+        watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt], axis=1))
         watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
         watch.z, watch.step = z, watch.step + 1
-        watch.repeats = (watch.repeats + 1) * (seen == now)
+        watch.repeats = np.where(seen == now, watch.repeats + 1, 0.0)
         guard = scales.guard(seen, change, watch.repeats)
         watch.past = latest(watch.past, seen)
         if broken:

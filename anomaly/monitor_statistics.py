@@ -2,7 +2,7 @@
 
 Of a whitened innovation z (O,), the scaled observation s (O,) before it and the action a (A,) come channels:
 
-    shift z · spread z² − 1 · memory z_t z_{t−1} · state z sᵀ · action z aᵀ · doubt · place · policy
+    shift z · spread z² − 1 · memory z_t z_{t−1} · state s zᵀ · action a zᵀ · doubt · place · policy
 
 A wrong mean, a wrong variance, noise with a memory, a changed world and a changed actuator each move one of
 these. Each channel c is averaged, e ← e + r (c − e), at rates r of 1, 1/8 and 1/64 a step (Roberts, 1959). A
@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 RATES = np.array([1.0, 1 / 8, 1 / 64])
+# By step (65, R, 1): at first all values count alike.
+WARMING = np.maximum(RATES, 1 / np.arange(1, 66)[:, None])[:, :, None]
 LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the averages for good
 MIDDLE = 0.6745  # half of what is normal lies within so many deviations
 
@@ -28,6 +30,7 @@ class Channels:
         self.sizes = np.array([sensors] * 3 + [sensors * seen, sensors * actions] + [1] * extra)
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
+        self._share = 1 / self.sizes
 
     def of(
         self,
@@ -35,28 +38,18 @@ class Channels:
         last: Float[np.ndarray, "B O"],
         state: Float[np.ndarray, "B S"],
         action: Float[np.ndarray, "B A"],
-        extra: Float[np.ndarray, "B E"],
+        *extra: Float[np.ndarray, "B _"],
     ) -> Float[np.ndarray, "B C"]:
         """The channels of one step."""
-        rows = len(z)
-        column = z[:, :, None]
-        return np.concatenate(
-            [
-                z,
-                z * z - 1,
-                z * last,
-                (column * state[:, None]).reshape(rows, -1),
-                (column * action[:, None]).reshape(rows, -1),
-                extra,
-            ],
-            axis=1,
-        )
+        seen = np.concatenate([state, action], axis=1)
+        products = (seen[:, :, None] * z[:, None]).reshape(len(z), -1)
+        return np.concatenate([z, z * z - 1, z * last, products, *extra], axis=1)
 
     def gather(self, u: Float[np.ndarray, "B R C"]) -> Float[np.ndarray, "B S"]:
         """Mean square and largest size of each family at each rate, in logarithms."""
         square = u * u
         found = np.empty((len(u), 2, len(RATES), len(self.starts)))
-        np.divide(np.add.reduceat(square, self.starts, axis=2), self.sizes, out=found[:, 0])
+        np.multiply(np.add.reduceat(square, self.starts, axis=2), self._share, out=found[:, 0])
         np.maximum.reduceat(square, self.starts, axis=2, out=found[:, 1])
         found += 1e-3
         return np.log(found, out=found).reshape(len(u), 2 * len(RATES) * len(self.sizes))
@@ -77,10 +70,7 @@ def averaged(
 ) -> Float[np.ndarray, "B R C"]:
     """The averages after one more value; the first `1/r` values count alike, so that zeros leave no trace."""
     off = value[:, None] - mean
-    if np.minimum.reduce(step, axis=None) * RATES[-1] >= 1:
-        off *= RATES[:, None]
-    else:
-        off *= np.maximum(RATES, 1 / (np.asarray(step, float)[..., None] + 1))[..., None]
+    off *= WARMING.take(step, axis=0, mode="clip")
     off += mean
     return off
 

@@ -1,5 +1,6 @@
 import copy
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper, VectorMonitorWrapper
 from anomaly.monitor_isolation import guess
 from anomaly.monitor_live import Rule
-from anomaly.monitor_nets import Config, Polynomial, beta_nll
+from anomaly.monitor_nets import Config, Ensemble, Polynomial, beta_nll
 from anomaly.monitor_statistics import whitening
 from anomaly.rollouts import after, time_matched_auroc
 from envs.faults import Fault, FaultyEnv
@@ -67,6 +68,41 @@ def test_a_polynomial_finds_a_cubic_exactly() -> None:
     np.testing.assert_allclose(found(x), y, atol=1e-5)
 
 
+def test_a_polynomial_of_many_inputs_is_a_line() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 30))
+    y = 3 * x[:, :1] - x[:, 7:8] + 2
+    found = Polynomial.fit(x, y, 1e-9)
+    assert len(found.weight) == 31
+    np.testing.assert_allclose(found(x), y, atol=1e-6)
+    np.testing.assert_allclose(found(x), found.products(x) @ found.weight, atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4, 3)])
+def test_an_ensemble_says_what_its_members_say_one_by_one(hidden: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = (3, *hidden, 4)
+    layers = [
+        rng.normal(size=(2, *shape)).astype(np.float32)
+        for inputs, outputs in pairwise(sizes)
+        for shape in ((inputs, outputs), (1, outputs))
+    ]
+    obs, action, rest = rng.normal(size=(6, 2)), rng.normal(size=(6, 1)), np.array([0.5, 3.0])
+    line = Polynomial(np.arange(4)[None], np.zeros((4, 2)))
+    low, high = np.full(2, -0.5), np.full(2, 0.7)
+    members = []
+    for member in range(2):
+        h = np.concatenate([obs, action], axis=1)
+        for at in range(0, len(layers), 2):
+            h = (np.tanh(h) if at else h) @ layers[at][member] + layers[at + 1][member]
+        members.append(h)
+    means, log_sigmas = np.split(np.stack(members), 2, axis=2)
+    mean, sigma = means.mean(axis=0), np.exp(np.clip(log_sigmas.mean(axis=0), low, high))
+    doubt = np.log((((means - mean) / sigma) ** 2).mean(axis=(0, 2)) + 1e-6)
+    found = Ensemble(line, rest, layers, np.stack([low, high]))(obs, action)
+    for value, expected in zip(found, (mean * rest, sigma * rest, doubt), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_clean_episodes_are_quiet_and_faults_are_not(monitor: RolloutMonitor) -> None:
     clean = monitor.score(episodes(FRESH))
     assert monitor.alarms(clean).any(axis=1).mean() <= 0.25
@@ -120,6 +156,12 @@ def raising(monitor: RolloutMonitor) -> list[tuple[bool, bool]]:
     monitor.update(played.obs[0])
     found = [monitor.update(o, a) for o, a in zip(obs, played.action[:60], strict=True)]
     return [(v.alarm, v.raised) for v in found]
+
+
+def test_arming_again_before_the_first_episode_is_no_error() -> None:
+    made = RolloutMonitor.fit(episodes(range(6)), SMALL)
+    made.rearm()
+    assert made.live.started == 0
 
 
 def test_an_alarm_latches_until_it_is_armed_again(monitor: RolloutMonitor) -> None:

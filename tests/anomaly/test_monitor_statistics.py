@@ -22,7 +22,7 @@ def test_channels_are_the_products_of_their_docstring() -> None:
     z, last, state = np.array([[2.0, -1.0]]), np.array([[3.0, 1.0]]), np.array([[0.5, 4.0]])
     found = channels.of(z, last, state, np.array([[10.0]]), np.array([[7.0, 8.0]]))[0]
     shift, spread, memory = [2, -1], [3, 0], [6, -1]
-    assert found.tolist() == [*shift, *spread, *memory, 1, 8, -0.5, -4, 20, -10, 7, 8]
+    assert found.tolist() == [*shift, *spread, *memory, 1, -0.5, 8, -4, 20, -10, 7, 8]
     assert (channels.count, channels.sizes.sum()) == (14, 14)
 
 
