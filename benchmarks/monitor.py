@@ -225,13 +225,14 @@ def main(
         envs: which environments; LunarLander-v3 needs the extras box2d and envpool, those of MuJoCo need
             mujoco and envpool.
         seed: of policies, episodes and detectors.
-        dir: where results are kept, one file a cell.
+        dir: where results are kept, one file a cell, in a folder for each seed.
         show_only: print what is there and measure nothing.
     """
     torch.set_num_threads(1)
+    kept = dir / f"seed-{seed}"
     for name in () if show_only else envs:
-        run_env(name, seed, dir)
-    show(dir, envs)
+        run_env(name, seed, kept)
+    show(kept, envs)
 
 
 if __name__ == "__main__":
