@@ -16,7 +16,7 @@ from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.distilled import Distilled
 from anomaly.forecast import VIEWS, Forecast
-from anomaly.glance import Glance
+from anomaly.glance import SEEN, Glance
 from anomaly.memory import Memory
 from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
@@ -174,8 +174,13 @@ def distil(
     return Member(DISTILLED, Distilled.fit(torch.from_numpy(x), own, teacher, group, seed), None)
 
 
-def glance_of(members: Sequence[Member], x: Float[np.ndarray, "B F"], seed: int) -> Glance:
-    """What clears most rows in place of members, `memory` and `ratio` among them, that were fitted on x."""
+def glance_of(members: Sequence[Member], x: Float[np.ndarray, "B F"], seed: int) -> Glance | None:
+    """What clears most rows in place of members, `memory` and `ratio` among them, that were fitted on x.
+
+    None where x has fewer rows than it would remember.
+    """
+    if len(x) < SEEN:
+        return None
     by_kind = {member.kind: member for member in members}
     return Glance.fit(by_kind["memory"], by_kind["ratio"], x, seed)
 

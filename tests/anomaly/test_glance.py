@@ -13,7 +13,7 @@ from anomaly.detector import Detector
 from anomaly.glance import ASKED, WEIGHTS, Glance, nearest
 from anomaly.nets import FOLDS, Nets
 from anomaly.ratio import Ratio
-from anomaly.surprise import Surprise, joined
+from anomaly.surprise import joined
 from generative.data import Table
 
 COLUMNS = ("a", "b", "c", "d")
@@ -90,6 +90,7 @@ def test_what_is_flagged_hardly_differs_from_what_all_models_flag(fitted: Detect
 
 def test_only_auto_glances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anomaly.distilled.UPDATES", 20)
+    monkeypatch.setattr("anomaly.models.SEEN", 20)
     table = Table(rows(40, 0), COLUMNS, "made up")
     assert Detector.fit(table, "auto").glance
     for kind, fast in (("ensemble", False), ("auto", True), ("memory", False)):
@@ -111,8 +112,7 @@ def test_a_saved_glance_is_the_same(fitted: Detector, tmp_path: Path) -> None:
     assert np.array_equal(again.decision_function(x), fitted.decision_function(x))
 
 
-def test_two_rows_are_enough_to_glance() -> None:
-    found = Detector.fit(Table(rows(3, 0), COLUMNS, "made up"), "auto")
-    assert found.glance
-    assert math.isfinite(found.glance.limit)
-    assert isinstance(found.glance.surprises[0], Surprise)
+def test_all_models_are_asked_about_every_row_where_few_were_fitted() -> None:
+    fitted = 1_000 * 5 // 4  # a fifth calibrates
+    assert Detector.fit(Table(rows(fitted - 5, 0), COLUMNS, "made up"), "auto").glance is None
+    assert Detector.fit(Table(rows(fitted, 0), COLUMNS, "made up"), "auto").glance

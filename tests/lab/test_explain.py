@@ -14,6 +14,7 @@ from lab.commands import explain
 def test_the_score_of_a_cleared_row_is_that_of_the_file_and_all_models_explain_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("anomaly.models.SEEN", 100)  # fewer rows than a glance asks for
     x = np.random.default_rng(0).normal(size=(300, 3)).round(4)
     detector = Detector.fit(Table(x, ("a", "b", "c"), "made up"), "auto")
     monkeypatch.setattr(explain, "load", lambda _: detector)
