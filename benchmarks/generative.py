@@ -140,12 +140,12 @@ def speed() -> None:
     print(f"| ours | {ours:,.0f} |\n| pythae 0.1.2 | {theirs:,.0f} |\n| ratio | {ratio:.2f} |")
 
 
-def print_samples(table: data.Table, seeds: int, kinds: Sequence[str]) -> None:
+def print_samples(table: data.Table, seeds: Sequence[int], kinds: Sequence[str]) -> None:
     """Prints a row for every model and seed."""
     print("| model | data | seed | coverage | Fréchet over floor | least label | CPU s |")
     print("|---|---|---|---|---|---|---|")
     for kind in kinds:
-        for seed in range(seeds):
+        for seed in seeds:
             coverage, distance, floor, least, seconds = sampled(kind, table, seed)
             print(
                 f"| {kind} | {table.source} | {seed} | {coverage:.3f} | {distance / floor:.2f}"
@@ -154,11 +154,11 @@ def print_samples(table: data.Table, seeds: int, kinds: Sequence[str]) -> None:
             )
 
 
-def print_explained(table: data.Table, seeds: int) -> None:
+def print_explained(table: data.Table, seeds: Sequence[int]) -> None:
     """Prints a row for every model that explains rows."""
-    print(f"| model | data | error, {seeds} seeds | AUROC | CPU s |\n|---|---|---|---|---|")
+    print(f"| model | data | error, {len(seeds)} seeds | AUROC | CPU s |\n|---|---|---|---|---|")
     for kind in EXPLAINING:
-        found = np.array([explain(kind, table, seed) for seed in range(seeds)])
+        found = np.array([explain(kind, table, seed) for seed in seeds])
         (error, auroc, _), (error_sd, auroc_sd, _) = found.mean(0), found.std(0, ddof=1)
         print(
             f"| {kind} | {table.source} | {error:.3f} ± {error_sd:.3f} | {auroc:.4f} ± {auroc_sd:.4f}"
@@ -173,19 +173,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="digits", help="digits, a file, or a folder of pictures")
-    parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--samples", action="store_true", help="judge samples")
     parser.add_argument("--only", nargs="+", choices=SAMPLING, help="the models whose samples are judged")
     parser.add_argument("--speed", action="store_true", help="time the VAE beside pythae")
     told = parser.parse_args()
     torch.set_num_threads(1)
+    seeds = range(told.first, told.first + told.seeds)
     try:
         if told.speed:
             speed()
         elif told.samples:
-            print_samples(data.load(told.data), told.seeds, told.only or SAMPLING)
+            print_samples(data.load(told.data), seeds, told.only or SAMPLING)
         else:
-            print_explained(data.load(told.data), told.seeds)
+            print_explained(data.load(told.data), seeds)
     except InputError as error:
         raise SystemExit(f"benchmarks.generative: {error}") from None
 
