@@ -14,16 +14,15 @@ from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
 from anomaly.detector_state import pack, unpack
-from anomaly.distilled import ROWS
 from anomaly.encoder import Encoder
 from anomaly.glance import Glance
 from anomaly.models import (
     BLOCK,
+    GLANCE,
     STRANGEST,
     Member,
     check_fast,
     crossed,
-    distil,
     fit_member,
     fit_model,
     glance_of,
@@ -91,7 +90,7 @@ class Detector:
 
         `cfg` is a generative model's Config. `contaminated` first fits each half of the rows, and
         leaves out the tenth that was strangest to models of the other half; no promise is made then.
-        `fast` puts one net in place of all models, which learns to score as they do.
+        `fast` takes the glance of `auto` alone (`anomaly.glance`).
 
         Raises:
             InputError: for an unknown kind or one that cannot be fast, rows that cannot be read, and
@@ -104,6 +103,7 @@ class Detector:
         names = members_of(kind, len(sample.shape) == 3)
         if fast:
             check_fast(names)
+            names = (GLANCE,)
         whole = names[0] in KINDS
         kind = names[0] if whole else kind
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
@@ -113,11 +113,7 @@ class Detector:
         if contaminated:
             own = crossed(names, x, encoder.owner, seed, cfg, sample.shape)
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
-        if fast and len(x) > ROWS:
-            x = x[np.sort(numpy_generator(seed, "fast").permutation(len(x))[:ROWS])]
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
-        if fast:
-            members = [distil(members, x, encoder.owner, seed)]
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
         found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0)
         if kind == "auto" and not fast:

@@ -8,10 +8,12 @@ of `ratio`; they are joined as members are (`surprise`). S is what all members s
 surprise, so that S′ is one scale. A share ASKED of the fitted rows exceeds c, each looked at without itself.
 c is fixed before any row calibrates, and what calibrates is S′: p-values promise what they always do.
 
-Fewer than SEEN fitted rows are not glanced at: there G saves little, and on categorical tables it hides much.
-The settings were chosen on tables that scikit-learn bundles and on made-up ones, the least number of rows on
-46 tables of KEEL, by how S′ ranks and flags beside S. A distilled net in the place of G cleared many strange
-rows, of kinds that it was not taught.
+Where fewer than SEEN rows were fitted S is asked about every row: there G saves little, and on categorical
+tables it hides much. A fast detector is G alone.
+
+The settings were chosen on tables that scikit-learn bundles and on made-up ones; that least number of rows,
+and G for fast detectors, on 46 tables of KEEL. A net that learned to score as S does did not find what is
+strange in ways that it was not taught: AUROC 75 where G has 81, in the mean of the 11 that were looked at.
 """
 
 from typing import TYPE_CHECKING
@@ -60,8 +62,8 @@ class Glance:
         assert ratio.own is not None
         scaled = (torch.from_numpy(x) / memory.model.scale).float()
         chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:SEEN]
-        rows = scaled[chosen]
-        distance = torch.cat([nearest(part, rows, 2) for part in scaled.split(AT_ONCE)])
+        rows, two = scaled[chosen], min(2, len(chosen))
+        distance = torch.cat([nearest(part, rows, two) for part in scaled.split(AT_ONCE)])
         distance[chosen, 0] = distance[chosen, -1]  # what is nearest to a remembered row is itself
         near = (distance[:, 0] + memory.model.floor).log().double().numpy()
         surprises = Surprise.fit(near), ratio.surprise
@@ -71,13 +73,17 @@ class Glance:
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """G of rows."""
+        return self.score(torch.from_numpy(x)).numpy()
+
+    def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """G of rows."""
         found = []
-        for rows in torch.from_numpy(x).split(AT_ONCE):
+        for rows in x.split(AT_ONCE):
             distance = nearest((rows / self.scale).float(), self.rows)[:, 0]
             found.append(torch.stack([(distance + self.floor).log(), self.ratio.score(rows)]))
         scores = torch.cat(found, 1).double().numpy()
         surprises = [surprise(score) for surprise, score in zip(self.surprises, scores, strict=True)]
-        return joined(np.stack(surprises), WEIGHTS)
+        return torch.from_numpy(joined(np.stack(surprises), WEIGHTS))
 
     def arrays(self) -> dict[str, Tensor]:
         """What `of_arrays` needs."""

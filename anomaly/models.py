@@ -14,7 +14,6 @@ from torch import Tensor
 
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
-from anomaly.distilled import Distilled
 from anomaly.forecast import VIEWS, Forecast
 from anomaly.glance import SEEN, Glance
 from anomaly.memory import Memory
@@ -52,12 +51,12 @@ OWN: dict[str, Any] = {
     "ratio": Ratio,
     "pca": PCA,
 }
-DISTILLED = "distilled"  # what stands for all members of a fast detector
+GLANCE = "glance"  # what a fast detector is: the glance of `auto`, alone
 RESTORED: dict[str, Any] = {
     **OWN,
     **dict.fromkeys(VIEWS, Forecast),
     "newest": Newest,
-    DISTILLED: Distilled,
+    GLANCE: Glance,
 }
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
@@ -116,10 +115,9 @@ def members_of(kind: str, pictures: bool = False) -> tuple[str, ...]:
 
 
 def check_fast(names: Sequence[str]) -> None:
-    """Raises InputError unless the members of a detector can be distilled."""
-    for name in names:
-        if name not in FOLDED:
-            raise InputError(f"detector is {name!r}, a fast one expects auto or one of {', '.join(FOLDED)}")
+    """Raises InputError unless a glance can stand for the members of a detector."""
+    if tuple(names) != tuple(ENSEMBLE):
+        raise InputError(f"detector is {names[0]!r}, a fast one expects auto, of rows that are no pictures")
 
 
 def fit_member(
@@ -135,6 +133,9 @@ def fit_member(
     `owner` groups the features; `shape` is that of a row that is a picture.
     """
     rows = torch.from_numpy(np.ascontiguousarray(x))
+    if kind == GLANCE:
+        eyes = [fit_member(name, x, owner, seed) for name in ("memory", "ratio")]
+        return Member(kind, Glance.fit(eyes[0], eyes[1], x, seed), None)
     if kind in KINDS:
         pictures, own = Pictures.fit(kind, rows, shape, seed)
         return Member(kind, pictures, Surprise.fit(own.double().numpy()))
@@ -162,16 +163,6 @@ def score_together(members: Sequence[Member], x: Float[np.ndarray, "B F"]) -> Fl
     """The joint surprise of rows, always finite."""
     scores = [np.nan_to_num(member(x), nan=STRANGEST, posinf=STRANGEST) for member in members]
     return _joined(members, scores)
-
-
-def distil(
-    members: Sequence[Member], x: Float[np.ndarray, "B F"], owner: Int[np.ndarray, " F"], seed: int
-) -> Member:
-    """One net in place of members that were fitted on the rows x, ROWS of them at most."""
-    own = _joined(members, [member.own for member in members if member.own is not None])
-    group = torch.from_numpy(np.unique(owner, return_inverse=True)[1])
-    teacher = partial(score_together, members)
-    return Member(DISTILLED, Distilled.fit(torch.from_numpy(x), own, teacher, group, seed), None)
 
 
 def glance_of(members: Sequence[Member], x: Float[np.ndarray, "B F"], seed: int) -> Glance | None:

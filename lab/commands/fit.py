@@ -38,7 +38,7 @@ class Fit:
     categorical: str | None = None  # names of columns whose values are words, whatever they look like
     label_column: str | None = None  # is never looked at; rows labelled 1 are left out
     fast: bool = (
-        False  # one net learns to score as the detector does, many times as fast; a little less sharp
+        False  # two of auto's models alone take a glance at each row: several times as fast, less sharp
     )
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
@@ -121,7 +121,7 @@ def _fitted(detector: Detector) -> str:
     without = f"; {left} rows labelled as anomalies left out" if left else ""
     names = [column.name for column in detector.schema.columns if column.kind == "left out"]
     without += f"; not looked at, as they name or count rows: {', '.join(names)}" if names else ""
-    kind = f"{detector.kind}, distilled into one net," if detector.about.get("fast") else detector.kind
+    kind = f"{detector.kind}, a glance alone," if detector.about.get("fast") else detector.kind
     return f"{kind} of {len(kinds)} columns ({columns}){without}"
 
 

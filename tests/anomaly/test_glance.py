@@ -89,7 +89,6 @@ def test_what_is_flagged_hardly_differs_from_what_all_models_flag(fitted: Detect
 
 
 def test_only_auto_glances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomaly.distilled.UPDATES", 20)
     monkeypatch.setattr("anomaly.models.SEEN", 20)
     table = Table(rows(40, 0), COLUMNS, "made up")
     assert Detector.fit(table, "auto").glance
@@ -116,3 +115,16 @@ def test_all_models_are_asked_about_every_row_where_few_were_fitted() -> None:
     fitted = 1_000 * 5 // 4  # a fifth calibrates
     assert Detector.fit(Table(rows(fitted - 5, 0), COLUMNS, "made up"), "auto").glance is None
     assert Detector.fit(Table(rows(fitted, 0), COLUMNS, "made up"), "auto").glance
+
+
+def test_a_fast_detector_is_the_glance_of_auto_alone() -> None:
+    table = Table(rows(1_500, 0), COLUMNS, "made up")
+    fast, auto = Detector.fit(table, "auto", fast=True), Detector.fit(table, "auto")
+    assert auto.glance
+    x = rows(100, 12)
+    np.testing.assert_array_equal(fast.decision_function(x), auto.glance(auto.seen(x).x))
+
+
+def test_two_rows_are_enough_to_glance() -> None:
+    found = Detector.fit(Table(rows(3, 0), COLUMNS, "made up"), "auto", fast=True)
+    assert np.isfinite(found.decision_function(rows(5, 1))).all()

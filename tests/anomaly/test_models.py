@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesClassifier, IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import masked, masked_loss
-from anomaly.distilled import MADE, Distilled, distilled_loss, made_rows
 from anomaly.memory import FLOOR, LOCAL, NARROW, Memory, _smallest, scales
 from anomaly.nets import FOLDS, folds, outside
 from anomaly.nodes import leaves, node_table
@@ -168,38 +166,3 @@ def test_joined_surprises_by_hand() -> None:
     found = joined(np.array([[0.0, 2.0], [4.0, 2.0]]), np.array([1.0, 3.0]))
     np.testing.assert_allclose(found, [2 * np.log((1 + 3 * np.e**2) / 4), 2.0])
     assert joined(np.array([[1e5], [0.0]]), np.ones(2))[0] == pytest.approx(1e5 - 2 * np.log(2))
-
-
-def test_the_distilled_loss_by_hand() -> None:
-    f = torch.tensor([1.0, 2.0], requires_grad=True)
-    loss = distilled_loss(f, torch.tensor([0.0, 4.0]))
-    loss.backward()
-    assert float(loss.detach()) == 2.5  # (1² + 2²) / 2
-    assert f.grad.tolist() == [1.0, -2.0]
-
-
-def test_a_distilled_net_scores_as_its_teacher_does_where_it_was_not_taught() -> None:
-    rng = np.random.default_rng(0)
-    x, fresh = rng.normal(size=(1_000, 5)), rng.normal(size=(500, 5)) * rng.uniform(0.5, 4.0, (500, 1))
-
-    def teacher(rows: np.ndarray) -> np.ndarray:
-        return np.square(rows).sum(1) + np.abs(rows[:, 0] - rows[:, 1])
-
-    known = torch.from_numpy(x)
-    net = Distilled.fit(known, teacher(x), teacher, torch.arange(5), seed=0)
-    assert spearmanr(net.score(torch.from_numpy(fresh)).numpy(), teacher(fresh)).statistic > 0.98
-    far = net.score(torch.tensor([[1e3] * 5, [1e9] * 5]))
-    assert float(net.score(known).max()) < far[0] < far[1]
-    assert torch.equal(Distilled.of_arrays(net.arrays()).score(known), net.score(known))
-    assert torch.equal(
-        Distilled.fit(known, teacher(x), teacher, torch.arange(5), seed=0).score(known), net.score(known)
-    )
-
-
-def test_made_rows_are_wrong_a_little_and_far() -> None:
-    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-    made = made_rows(x, torch.arange(3), torch.Generator().manual_seed(1))
-    distance = torch.cdist(made, x).amin(1)
-    wrong, little, far = distance.split([MADE, MADE, MADE // 2])
-    assert little.median() < wrong.median() < far.median()
-    assert far.max() > 50

@@ -145,7 +145,7 @@ BAD_CALLS = {
     "fit normal.csv --label-column y --dir new": "lacks the column 'y'",
     "fit normal.csv --label-column a --dir new": "expected a label: 0 (normal) or 1 (anomaly)",
     "fit normal.csv --columns a,z --dir new": "lacks the column 'z'",
-    "fit normal.csv --detector vae --fast --dir new": "a fast one expects auto or one of nearest",
+    "fit normal.csv --detector vae --fast --dir new": "a fast one expects auto",
     "fit normal.csv --window 8 --fast --dir new": "expected it without --window",
     "fit normal.csv --from model --fast --dir new": "expected no --detector, --seed, --columns",
     "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
