@@ -126,7 +126,9 @@ def _first(found: pa.Array) -> int | None:
 
 
 def _one(cells: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    if not isinstance(cells, pa.ChunkedArray):
+        return cells
+    return cells.chunk(0) if cells.num_chunks == 1 else cells.combine_chunks()  # which copies
 
 
 def looks_like(text: pa.Array, rules: tuple[str, ...]) -> tuple[int, int | None]:

@@ -178,7 +178,7 @@ def _labels(coding: Coding) -> list[str]:
     return [*values, f"{name} is missing"]
 
 
-def _parts(codings: tuple[Coding, ...], cells: Mapping[str, Any]) -> list[Float[np.ndarray, " B"]]:
+def _parts(codings: tuple[Coding, ...], cells: Mapping[str, Any]) -> list[np.ndarray]:
     """All features, the constant ones too."""
     return [part for coding in codings for part in _columns(coding, cells[coding.column])]
 
@@ -193,8 +193,9 @@ def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
     missing = np.isnan(cells)
     if coding.kind == "numeric":
         scaled = (cells - coding.shift) / coding.scale
-        scaled[missing] = 0.0
-        return [scaled, missing.astype(np.float64)]
+        if missing.any():
+            scaled[missing] = 0.0
+        return [scaled, missing]
     waves = []
     for period, start in ((DAY, 0.0), (WEEK, MONDAY)):
         angle = np.where(missing, 0.0, 2 * np.pi * ((cells - start) % period) / period)

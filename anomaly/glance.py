@@ -31,8 +31,8 @@ from training.seeds import torch_generator
 if TYPE_CHECKING:
     from anomaly.models import Member
 
-SEEN = 1_000
-NETS = 2
+SEEN, NETS = 1_000, 2
+FAST_SEEN, FAST_NETS, FAST_HIDDEN = 300, 1, (64, 64)  # of a fast detector
 ASKED = 0.025  # the share of fitted rows about which all members would be asked
 WEIGHTS = np.array([2.0, 1.0])  # of the two surprises
 AT_ONCE = 1_024  # rows whose distances fit into the cache
@@ -52,24 +52,32 @@ class Glance:
     ) -> None:
         self.rows, self.scale, self.ratio, self.surprises = rows, scale, ratio, surprises
         self.floor, self.limit = floor, limit  # what is added to distances, and c
+        self._unit, self._factor = scale.float(), factor(rows)
 
     @staticmethod
-    def fit(memory: "Member", ratio: "Member", x: Float[np.ndarray, "B F"], seed: int) -> "Glance":
+    def fit(
+        memory: "Member",
+        ratio: "Member",
+        x: Float[np.ndarray, "B F"],
+        seed: int,
+        seen: int = SEEN,
+        nets: int = NETS,
+    ) -> "Glance":
         """A glance with the eyes of two members, `memory` and `ratio`, that were fitted on the rows x."""
         assert isinstance(memory.model, Memory)
         assert isinstance(ratio.model, Ratio)
         assert ratio.surprise is not None
         assert ratio.own is not None
         scaled = (torch.from_numpy(x) / memory.model.scale).float()
-        chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:SEEN]
-        rows, two = scaled[chosen], min(2, len(chosen))
-        distance = torch.cat([nearest(part, rows, two) for part in scaled.split(AT_ONCE)])
+        chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:seen]
+        by, two = factor(scaled[chosen]), min(2, len(chosen))
+        distance = torch.cat([nearest(part, by, two) for part in scaled.split(AT_ONCE)])
         distance[chosen, 0] = distance[chosen, -1]  # what is nearest to a remembered row is itself
         near = (distance[:, 0] + memory.model.floor).log().double().numpy()
         surprises = Surprise.fit(near), ratio.surprise
         own = joined(np.stack([surprises[0](near), ratio.own]), WEIGHTS)
-        few, limit = Ratio(ratio.model.nets.first(NETS)), float(np.quantile(own, 1 - ASKED))
-        return Glance(rows, memory.model.scale, few, surprises, memory.model.floor, limit)
+        few, limit = Ratio(ratio.model.nets.first(nets)), float(np.quantile(own, 1 - ASKED))
+        return Glance(scaled[chosen], memory.model.scale, few, surprises, memory.model.floor, limit)
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """G of rows."""
@@ -79,8 +87,9 @@ class Glance:
         """G of rows."""
         found = []
         for rows in x.split(AT_ONCE):
-            distance = nearest((rows / self.scale).float(), self.rows)[:, 0]
-            found.append(torch.stack([(distance + self.floor).log(), self.ratio.score(rows)]))
+            x32 = rows.float()
+            distance = nearest(x32 / self._unit, self._factor)[:, 0]
+            found.append(torch.stack([(distance + self.floor).log(), self.ratio.score(x32)]))
         scores = torch.cat(found, 1).double().numpy()
         surprises = [surprise(score) for surprise, score in zip(self.surprises, scores, strict=True)]
         return torch.from_numpy(joined(np.stack(surprises), WEIGHTS))
@@ -101,8 +110,8 @@ class Glance:
         return Glance(found["rows"], found["scale"], Ratio.of_arrays(nets), (near, ratio), floor, limit)
 
 
-def nearest(x: Float[Tensor, "B F"], rows: Float[Tensor, "M F"], k: int = 1) -> Float[Tensor, "B K"]:
-    """The distances from x to the k nearest of the rows."""
-    squares = less_own(x, factor(rows))
+def nearest(x: Float[Tensor, "B F"], by: Float[Tensor, "G M"], k: int = 1) -> Float[Tensor, "B K"]:
+    """The distances from x to the k nearest of the rows of the `factor`."""
+    squares = less_own(x, by)
     least = squares.amin(1, keepdim=True) if k == 1 else squares.topk(k, largest=False).values
     return (least + x.square().sum(1, keepdim=True)).clamp(min=0).sqrt()

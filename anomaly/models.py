@@ -15,7 +15,7 @@ from torch import Tensor
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.forecast import VIEWS, Forecast
-from anomaly.glance import SEEN, Glance
+from anomaly.glance import FAST_HIDDEN, FAST_NETS, FAST_SEEN, SEEN, Glance
 from anomaly.memory import Memory
 from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
@@ -61,7 +61,7 @@ RESTORED: dict[str, Any] = {
 FEW = 20  # rows
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
-BLOCK = 1_024  # rows scored at once: what fits into the cache
+BLOCK = 4_096  # rows scored at once: what fits into the cache
 
 
 @runtime_checkable
@@ -134,17 +134,14 @@ def fit_member(
     """
     rows = torch.from_numpy(np.ascontiguousarray(x))
     if kind == GLANCE:
-        eyes = [fit_member(name, x, owner, seed) for name in ("memory", "ratio")]
-        return Member(kind, Glance.fit(eyes[0], eyes[1], x, seed), None)
+        memory = _folded("memory", Memory.fit, rows, owner, seed)
+        ratio = _folded("ratio", partial(Ratio.fit, hidden=FAST_HIDDEN), rows, owner, seed)
+        return Member(kind, Glance.fit(memory, ratio, x, seed, FAST_SEEN, FAST_NETS), None)
     if kind in KINDS:
         pictures, own = Pictures.fit(kind, rows, shape, seed)
         return Member(kind, pictures, Surprise.fit(own.double().numpy()))
     if kind in FOLDED:
-        group = np.unique(owner, return_inverse=True)[1]  # columns that have no feature are no group
-        folded, own = FOLDED[kind](rows, torch.from_numpy(group), seed)
-        unseen = own.double().numpy()
-        surprise = Surprise.fit(unseen)
-        return Member(kind, folded, surprise, weight=ENSEMBLE.get(kind, 1.0), own=surprise(unseen))
+        return _folded(kind, FOLDED[kind], rows, owner, seed)
     if len(x) < FEW:  # too few to hold any back: their surprises are those of rows that were seen
         fit = held = np.arange(len(x))
     else:
@@ -159,9 +156,25 @@ def fit_member(
     return Member(kind, model, Surprise.fit(score_rows(model, x[held])), cfg)
 
 
+def _folded(
+    kind: str,
+    fit: Callable[..., tuple[Any, Tensor]],
+    rows: Float[Tensor, "B F"],
+    owner: Int[np.ndarray, " F"],
+    seed: int,
+) -> Member:
+    group = np.unique(owner, return_inverse=True)[1]  # columns that have no feature are no group
+    model, own = fit(rows, torch.from_numpy(group), seed)
+    unseen = own.double().numpy()
+    surprise = Surprise.fit(unseen)
+    return Member(kind, model, surprise, weight=ENSEMBLE.get(kind, 1.0), own=surprise(unseen))
+
+
 def score_together(members: Sequence[Member], x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
     """The joint surprise of rows, always finite."""
     scores = [np.nan_to_num(member(x), nan=STRANGEST, posinf=STRANGEST) for member in members]
+    if len(members) == 1:
+        return scores[0]
     return _joined(members, scores)
 
 

@@ -26,9 +26,16 @@ DECAY = 0.01  # of the weights
 class Nets(nn.Module):
     """K perceptrons of SiLU units: (K, B, inputs) -> (K, B, outputs)."""
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator, count: int = FOLDS) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        generator: torch.Generator,
+        count: int = FOLDS,
+        hidden: tuple[int, ...] = HIDDEN,
+    ) -> None:
         super().__init__()
-        shapes = list(pairwise((inputs, *HIDDEN, outputs)))
+        shapes = list(pairwise((inputs, *hidden, outputs)))
         self.weights = nn.ParameterList(
             [
                 nn.Parameter(torch.randn(count, *shape, generator=generator) * math.sqrt(1.5 / shape[0]))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from anomaly.nets import FOLDS, Nets, ahead, folds, learn, outside, updates
+from anomaly.nets import FOLDS, HIDDEN, Nets, ahead, folds, learn, outside, updates
 from training.seeds import torch_generator
 
 BATCH, LR = 64, 2e-3
@@ -33,7 +33,7 @@ class Ratio:
 
     @staticmethod
     def fit(
-        x: Float[Tensor, "B F"], owner: Int[Tensor, " F"], seed: int
+        x: Float[Tensor, "B F"], owner: Int[Tensor, " F"], seed: int, hidden: tuple[int, ...] = HIDDEN
     ) -> tuple["Ratio", Float[Tensor, " B"]]:
         """Discriminators of the rows, and the scores of the rows out of fold; `owner` groups the features."""
         generator = torch_generator(seed, "ratio")
@@ -41,7 +41,7 @@ class Ratio:
         near, wrong = squash(x), Wrong(x, owner, generator)
         fold = folds(len(x), generator)
         rows = outside(fold)
-        nets = Nets(x.shape[1], 1, generator)
+        nets = Nets(x.shape[1], 1, generator, hidden=hidden)
         many = ahead(FOLDS * BATCH * x.shape[1])
 
         def batches() -> Iterator[Float[Tensor, "K B2 F"]]:
@@ -78,7 +78,9 @@ class Ratio:
     def of_arrays(found: dict[str, Tensor]) -> "Ratio":
         """Reads what `arrays` gave."""
         count, inputs, _ = found["weights.0"].shape
-        nets = Nets(inputs, 1, torch.Generator(), count)
+        layers = sum(name.startswith("weights.") for name in found)
+        hidden = tuple(found[f"weights.{layer}"].shape[2] for layer in range(layers - 1))
+        nets = Nets(inputs, 1, torch.Generator(), count, hidden)
         nets.load_state_dict(found)
         return Ratio(nets)
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 TAIL = 0.1  # the share of own scores whose probabilities are exponential
 TEMPERATURE = 2.0  # T: 0 would take the most surprised member, infinity the mean
 KNOTS = 1_000  # of the own scores that are kept
+SHARES = np.linspace(0, 1 - TAIL, KNOTS)  # of the own scores, up to each knot
 FEW = 8  # own scores in the tail
 HEAVIEST = 0.5  # ξ: scores without a variance
 
@@ -35,12 +36,12 @@ class Surprise:
         excess = float((above - cut).mean()) if len(above) else 0.0
         floor = 1e-3 * float(ordered.std()) + 1e-12
         shape = _shape(above - cut) if heavy else 0.0
-        knots = np.quantile(ordered, np.linspace(0, 1 - TAIL, KNOTS))
+        knots = np.quantile(ordered, SHARES)
         return Surprise(knots, max(excess * (1 - shape), floor), shape)
 
     def __call__(self, score: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """The surprise of scores, in nats; 0 for the least that was seen."""
-        share = np.interp(score, self.knots, np.linspace(0, 1 - TAIL, len(self.knots)))
+        share = np.interp(score, self.knots, SHARES)
         beyond = np.maximum(score.astype(np.float64) - self.knots[-1], 0.0) / self.scale
         return -np.log1p(-share) + (np.log1p(self.shape * beyond) / self.shape if self.shape else beyond)
 
