@@ -10,7 +10,8 @@ import torch
 
 from anomaly.calibration import realised_range
 from anomaly.detector import Detector
-from anomaly.glance import ASKED, WEIGHTS, Glance, nearest
+from anomaly.glance import ASKED, FAST_HIDDEN, FAST_NETS, FAST_SEEN, WEIGHTS, Glance, nearest
+from anomaly.memory import factor
 from anomaly.nets import FOLDS, Nets
 from anomaly.ratio import Ratio
 from anomaly.surprise import joined
@@ -37,9 +38,9 @@ def glance(fitted: Detector) -> Glance:
 
 
 def test_distances_to_the_nearest_by_hand() -> None:
-    kept = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    found = nearest(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), kept)
-    np.testing.assert_allclose(found, [[0.0], [3.0]])
+    kept = factor(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
+    found = nearest(torch.tensor([[0.0, 0.0], [3.0, 2.0]]), kept)
+    np.testing.assert_allclose(found, [[0.0], [2.0]])
     np.testing.assert_allclose(nearest(torch.tensor([[0.0, 0.0]]), kept, 2), [[0.0, 1.0]])
 
 
@@ -117,12 +118,14 @@ def test_all_models_are_asked_about_every_row_where_few_were_fitted() -> None:
     assert Detector.fit(Table(rows(fitted, 0), COLUMNS, "made up"), "auto").glance
 
 
-def test_a_fast_detector_is_the_glance_of_auto_alone() -> None:
-    table = Table(rows(1_500, 0), COLUMNS, "made up")
-    fast, auto = Detector.fit(table, "auto", fast=True), Detector.fit(table, "auto")
-    assert auto.glance
+def test_a_fast_detector_is_a_smaller_glance_alone() -> None:
+    fast = Detector.fit(Table(rows(1_500, 0), COLUMNS, "made up"), "auto", fast=True)
+    alone = fast.members[0].model
+    assert isinstance(alone, Glance)
+    assert (len(alone.rows), alone.ratio.nets.count) == (FAST_SEEN, FAST_NETS)
+    assert [weight.shape[2] for weight in alone.ratio.nets.weights] == [*FAST_HIDDEN, 1]
     x = rows(100, 12)
-    np.testing.assert_array_equal(fast.decision_function(x), auto.glance(auto.seen(x).x))
+    np.testing.assert_array_equal(fast.decision_function(x), alone(fast.seen(x).x))
 
 
 def test_two_rows_are_enough_to_glance() -> None:
