@@ -11,9 +11,9 @@ c is fixed before any row calibrates, and what calibrates is S′: p-values prom
 Where fewer than SEEN rows were fitted S is asked about every row: there G saves little, and on categorical
 tables it hides much. A fast detector is G alone, with fewer rows and one smaller net.
 
-The settings were chosen on tables that scikit-learn bundles and on made-up ones; that least number of rows, and
-fast detectors, on 46 tables of KEEL. A net that learned to score as S does did not find what is strange in ways
-that it was not taught: AUROC 75 where G has 81, in the mean of the 11 that were looked at.
+The settings were chosen on tables that scikit-learn bundles and on made-up ones; that least number of rows,
+and fast detectors, on 46 tables of KEEL. A net that learned to score as S does did not find what is strange
+in ways that it was not taught: AUROC 75 where G has 81, in the mean of the 11 that were looked at.
 """
 
 from typing import TYPE_CHECKING
