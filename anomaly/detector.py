@@ -47,6 +47,7 @@ CALIBRATE = 0.2  # of the rows
 CALIBRATE_MOST = 2_000  # rows; more would narrow the promise's spread less than they would help the models
 TRIMMED = 0.1  # of the fitted rows, the strangest, are left out when the rows are contaminated
 REFERENCES = 1_000  # normal rows kept to show beside strange ones
+PART = 8 * BLOCK  # rows that are made ready at once: memory is used again, and stays in the cache
 
 
 @dataclass
@@ -251,7 +252,13 @@ class Detector:
         context: pa.Table | None = None,
     ) -> Float[np.ndarray, " B"]:
         """How strange each row is: nats of surprise, or what a trained model gives (`of_run`)."""
-        return self.score_seen(self.seen(rows, source, first, context))
+        if self.windows or len(rows) <= PART:
+            return self.score_seen(self.seen(rows, source, first, context))
+        cut = rows.slice if isinstance(rows, pa.Table) else lambda at, count: rows[at : at + count]
+        parts = [
+            self.decision_function(cut(at, PART), source, first + at) for at in range(0, len(rows), PART)
+        ]
+        return np.concatenate(parts)
 
     def p_value(self, rows: np.ndarray | pa.Table) -> Float[np.ndarray, " B"]:
         """The share of normal rows that are at least as strange: conformal, so never 0."""

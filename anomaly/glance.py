@@ -35,7 +35,7 @@ SEEN, NETS = 1_000, 2
 FAST_SEEN, FAST_NETS, FAST_HIDDEN = 250, 1, (64, 64)  # of a fast detector
 ASKED = 0.025  # the share of fitted rows about which all members would be asked
 WEIGHTS = np.array([2.0, 1.0])  # of the two surprises
-AT_ONCE = 1_024  # rows whose distances fit into the cache
+AT_ONCE = 2**20  # distances: what fits into the cache
 
 
 class Glance:
@@ -71,7 +71,7 @@ class Glance:
         scaled = (torch.from_numpy(x) / memory.model.scale).float()
         chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:seen]
         by, two = factor(scaled[chosen]), min(2, len(chosen))
-        distance = torch.cat([nearest(part, by, two) for part in scaled.split(AT_ONCE)])
+        distance = torch.cat([nearest(part, by, two) for part in scaled.split(AT_ONCE // seen)])
         distance[chosen, 0] = distance[chosen, -1]  # what is nearest to a remembered row is itself
         near = (distance[:, 0] + memory.model.floor).log().double().numpy()
         surprises = Surprise.fit(near), ratio.surprise
@@ -86,7 +86,7 @@ class Glance:
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """G of rows."""
         found = []
-        for rows in x.split(AT_ONCE):
+        for rows in x.split(AT_ONCE // len(self.rows)):
             x32 = rows.float()
             distance = nearest(x32 / self._unit, self._factor)[:, 0]
             found.append(torch.stack([(distance + self.floor).log(), self.ratio.score(x32)]))
