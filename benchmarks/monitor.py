@@ -27,7 +27,7 @@ from anomaly.calibration import threshold
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
 from anomaly.monitor_policy import Policy
-from anomaly.monitor_trial import Played, findings, judge, leads, named_right, play
+from anomaly.monitor_trial import Played, cost, findings, judge, leads, named_right, play
 from anomaly.rollouts import delays
 from benchmarks.monitor_cells import MUJOCO, NOISY, NULL, POLICY, TRAINED, cells_for, names_of
 from benchmarks.monitor_peers import PEERS, Score, oracle
@@ -200,6 +200,7 @@ def summary(found: dict[str, Detector], parts: dict[str, Episodes]) -> dict[str,
             "false_5": int((np.nanmax(detector.clean, axis=1) > detector.limits[0]).sum()),
             "false_1": int((np.nanmax(detector.clean, axis=1) > detector.limits[1]).sum()),
             "fit_s": detector.fit_s,
+            "step_us": None if detector.monitor is None else cost(detector.monitor, parts["test"]),
         }
         for name, detector in found.items()
     }

@@ -34,6 +34,9 @@ def show(folder: Path, envs: Sequence[str]) -> None:
         console.print(_cells(env, clean, found, names))
         found = {cell: result for cell, result in found.items() if cell == NULL or _matters(result)}
         console.print(_families(env, found, names))
+        for name, row in clean["detectors"].items():
+            if took := row.get("step_us"):
+                console.print(f"  {name}: {took[0]:.0f} us a step, {took[1]:.0f} in the 99th percentile")
         for line in _bars(found, {cell: severe(cell, cells) for cell in found}):
             console.print(line)
 

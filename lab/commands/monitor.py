@@ -16,7 +16,7 @@ from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
 from anomaly.monitor_state import Scales
 from anomaly.monitor_statistics import Channels
-from anomaly.monitor_trial import findings, judge, named_right, play
+from anomaly.monitor_trial import cost, findings, judge, named_right, play
 from envs.recording import Act, Episodes, record
 from envs.switched import Switched
 from lab.arguments import parse
@@ -223,20 +223,4 @@ def _fitted(parts: dict[str, Episodes], told: Monitor, path: Path, agent: regist
     monitor.save(path / "model")
     env, clean = parts["fit"].env, monitor.score(parts["test"])
     act = None if agent is None else agent.policy.act
-    return Story(told.run, act, path, env, told.seed, monitor, clean, _cost(monitor, parts["test"]))
-
-
-def _cost(monitor: RolloutMonitor, played: Episodes) -> tuple[float, float]:
-    """Median and 99th percentile of the time of an update, over up to 2,000 clean steps without an alarm."""
-    took = []
-    begins = set(played.starts.tolist())
-    for row, (obs, action) in enumerate(zip(played.next_obs[:2_000], played.action[:2_000], strict=True)):
-        if row in begins:
-            monitor.update(played.obs[row])
-        start = time.perf_counter()
-        verdict = monitor.update(obs, action)
-        if verdict.raised:  # naming the sensor takes longer, once an alarm
-            monitor.rearm()
-        else:
-            took.append(time.perf_counter() - start)
-    return float(np.median(took) * 1e6), float(np.quantile(took, 0.99) * 1e6)
+    return Story(told.run, act, path, env, told.seed, monitor, clean, cost(monitor, parts["test"]))
