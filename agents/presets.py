@@ -93,7 +93,7 @@ PPO = {
     # 281.2 at the end of one run, 43 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env LunarLanderContinuous-v3 --backend envpool --seeds 1`.
     "LunarLanderContinuous-v3": replace(LANDER, env="LunarLanderContinuous-v3", entropy_coef=0.0),
-    # 5,893 at the end of 3 runs, 5,889 the worst, 125 CPU seconds on a busy machine:
+    # 5,899 at the end of 3 runs, 5,695 the worst, 88 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env HalfCheetah-v5 --backend envpool --seeds 3`. Actions that
     # spread little at first did it: with a deviation of 1 and other settings a run ended at 1,583.
     "HalfCheetah-v5": replace(
@@ -109,12 +109,12 @@ PPO = {
         deviation=0.5,
         run=RunConfig(steps=2_000_000, evaluate_every=50_000),
     ),
-    # 2,860 at the end of 3 runs, 2,032 the worst, 138 CPU seconds on a busy machine:
+    # 2,860 at the end of 3 runs, 2,032 the worst, 117 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env Hopper-v5 --backend envpool --seeds 3`. With ReLU and a
     # deviation of 0.15 a run (seed 100) stood still at 1,005.
     "Hopper-v5": HOPPER,
-    # 5,118 at the end of 2 runs, 4,690 the worst, 218 CPU seconds on a busy machine:
-    # `python -m benchmarks.returns --only ppo --env Walker2d-v5 --backend envpool --seeds 2`.
+    # 4,830 at the end of 3 runs, 4,061 the worst, 163 CPU seconds:
+    # `python -m benchmarks.returns --only ppo --env Walker2d-v5 --backend envpool --seeds 3`.
     "Walker2d-v5": replace(HOPPER, env="Walker2d-v5", average=0.9),
 }
 
