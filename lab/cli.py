@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import signal
 import sys
 import warnings
@@ -64,7 +65,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _warn(message: Warning | str, *where: object, **more: object) -> None:
-    print(f"lab: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(message))  # Gymnasium colours its warnings
+    print(f"lab: warning: {' '.join(plain.split())}", file=sys.stderr)
 
 
 def _usage() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab import cli
 from lab.cli import COMMANDS
 from tests.processes import lab
 
@@ -18,6 +19,11 @@ def test_version_and_help() -> None:
     said = lab("--help", cwd=here)
     assert said.returncode == 0
     assert all(f"lab {name}" in said.stdout for name in COMMANDS)
+
+
+def test_a_warning_is_one_line_without_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._warn("\x1b[33mWARN: an old\nenvironment\x1b[0m")
+    assert capsys.readouterr().err == "lab: warning: WARN: an old environment\n"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "train ppo", "train dqn", "train vae", "train gan"])
