@@ -144,6 +144,8 @@ class FaultyEnv(gym.Wrapper):
         self._fault, self._sensors = fault, sensors
         self._scale = np.array(fault.scale or [1.0] * size)[sensors]
         self._dynamics = Dynamics(env, fault.kind) if fault.kind in DYNAMICS else None
+        if env.observation_space.dtype is not None and env.observation_space.dtype.kind != "f":
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self._check_actions()
 
     def reset(
@@ -158,6 +160,7 @@ class FaultyEnv(gym.Wrapper):
         obs, info = self.env.reset(seed=seed, options=options)
         if fault.kind == "start":
             obs = start_from(self.env, fault.size)
+        obs = self._read(obs)
         self._seen = deque([obs] * (fault.steps + 1), fault.steps + 1)
         self._asked: deque = deque(maxlen=fault.steps + 1)
         self._done: Any = None
@@ -179,6 +182,7 @@ class FaultyEnv(gym.Wrapper):
             self._dynamics.set(fault.size_at(self._steps))
         self._done = action
         obs, reward, terminated, truncated, info = self.env.step(action)
+        obs = self._read(obs)
         self._seen.append(obs)
         if fault.kind == "correlated":
             obs = self._plus(obs, fault.size * self._next_noise(MEMORY if active else 0.0))
@@ -187,6 +191,10 @@ class FaultyEnv(gym.Wrapper):
         self._steps += 1
         self._last = obs
         return obs, float(reward), terminated, truncated, info | {"fault": active}
+
+    def _read(self, obs: np.ndarray) -> np.ndarray:
+        """The observation as its space has it: what breaks whole numbers leaves numbers in between."""
+        return obs.astype(self.observation_space.dtype, copy=False)
 
     def _broken(self, obs: np.ndarray) -> np.ndarray:
         fault, at, kind = self._fault, self._sensors, self._fault.kind

@@ -66,6 +66,19 @@ def test_bias_adds_to_the_named_sensors_only() -> None:
     np.testing.assert_allclose(added, [0, 1, 0, 2], atol=1e-6)
 
 
+def test_sensors_of_whole_numbers_may_read_numbers_between_them() -> None:
+    def right(obs: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(obs),), 2)
+
+    clean, faulty = (
+        record(right, "FrozenLake-v1", SEEDS, [Fault(kind=kind, onset=0, size=0.5)] * len(SEEDS))
+        for kind in ("none", "bias")
+    )
+    np.testing.assert_array_equal(faulty.next_obs, clean.next_obs + 0.5)
+    space = FaultyEnv(make_one("FrozenLake-v1"), Fault(kind="bias", size=0.5)).observation_space
+    assert (space.dtype, space.shape) == (np.float32, (16,))
+
+
 def test_a_stuck_sensor_keeps_its_last_whole_value() -> None:
     _, faulty = both(kind="stuck", sensors=(2,))
     start = faulty.starts[0]
