@@ -13,6 +13,7 @@ from training.errors import InputError
 
 WIDE = 25  # sensors from which on products with all of them would be too many
 DIRECTIONS = 8  # of the state that innovations are multiplied with there
+LEAST_CHANGE = 1e-6  # of a sensor in a step, in its deviations: what never moves is divided by this
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Scales:
         """From clean episodes."""
         obs, moved = clean.next_obs.astype(float), clean.next_obs.astype(float) - clean.obs
         deviation = _unit(obs)
-        change = np.maximum((moved / deviation).std(axis=0), 1e-6)
+        change = np.maximum((moved / deviation).std(axis=0), LEAST_CHANGE)
         scaled = (obs - obs.mean(axis=0)) / deviation
         action = _one_hot(clean.action, clean.first, clean.actions)
         return Scales(
@@ -61,6 +62,12 @@ class Scales:
     def sensors(self) -> int:
         """O, the size of an observation."""
         return len(self.mean)
+
+    @property
+    def example(self) -> int:
+        """A sensor to try faults on: the middle one of those that move within clean episodes."""
+        moving = np.flatnonzero(self.change > LEAST_CHANGE)
+        return int(moving[len(moving) // 2]) if len(moving) else self.sensors // 2
 
     @property
     def actuators(self) -> int:

@@ -94,9 +94,8 @@ class Story:
         ]
 
 
-def faults_for(env: str, sensors: int, actions: int) -> dict[str, Fault]:
-    """About eight faults that an environment can have, by name, the control first."""
-    at = sensors // 2
+def faults_for(env: str, at: int, actions: int) -> dict[str, Fault]:
+    """About eight faults that an environment can have, by name, the control first; one sensor is `at`."""
     one = (at,)
     found = {
         NULL: Fault(kind="none"),

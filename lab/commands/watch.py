@@ -46,7 +46,7 @@ class Watch:
     run: tyro.conf.Positional[Path]  # the folder of an agent's run for which `lab monitor` was run
     fault: str = "none"  # what breaks, such as stuck, bias, force: kinds are those of envs/faults.py
     size: float | None = None  # how much; default: something severe
-    sensor: int | None = None  # which sensor breaks; default: the middle one
+    sensor: int | None = None  # which sensor breaks; default: the middle one of those that move
     onset: int = 50  # the step from which on it is broken
     steps: int = 200  # how many to watch at most
     seed: int = 0  # of the episode
@@ -88,7 +88,7 @@ def main(words: list[str]) -> None:
 
 def _fault(told: Watch, monitor: RolloutMonitor) -> Fault:
     scales = monitor.scales
-    sensor = scales.sensors // 2 if told.sensor is None else told.sensor
+    sensor = scales.example if told.sensor is None else told.sensor
     kind: Any = told.fault
     size = SIZES.get(kind, 1.0) if told.size is None else told.size
     sensors = (sensor,) if kind in SENSING else ()

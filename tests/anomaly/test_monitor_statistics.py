@@ -162,6 +162,15 @@ def test_sensors_that_only_rounding_moves_have_their_size_as_the_unit() -> None:
     np.testing.assert_allclose(unit[[0, 3, 4]], [5.0, np.abs(obs[1:, 3]).max(), 1.0])
 
 
+def test_faults_are_tried_on_the_middle_one_of_the_sensors_that_move() -> None:
+    obs = np.random.default_rng(0).normal(size=(20, 7))
+    assert Scales.of(probe(obs)).example == 3
+    obs[:, 2:] = obs[0, 2:]
+    assert Scales.of(probe(obs)).example == 1
+    obs[:] = obs[0]
+    assert Scales.of(probe(obs)).example == 3
+
+
 def test_the_spread_is_what_foretold_deviations_are_short_of() -> None:
     raw = np.random.default_rng(0).normal(size=(50_000, 3)) * np.array([0.5, 1.0, 6.0])
     raw[:100] = 1e6  # far ones do not count for more
