@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from training.errors import InputError
 
@@ -60,8 +59,10 @@ def needed(alpha: float) -> int:
 
 def realised_range(n: int, alpha: float, tests: int, level: float = 0.95) -> tuple[int, int]:
     """How many false alarms among `tests` normal scores the promise is consistent with (beta-binomial)."""
+    from scipy.stats import betabinom  # half a second to import
+
     allowed = math.floor(alpha * (n + 1) + 1e-9)
-    alarms = stats.betabinom(tests, allowed, n + 1 - allowed)
+    alarms = betabinom(tests, allowed, n + 1 - allowed)
     return int(alarms.ppf((1 - level) / 2)), int(alarms.ppf((1 + level) / 2))
 
 

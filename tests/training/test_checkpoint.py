@@ -53,7 +53,10 @@ def test_a_death_between_the_two_renames_is_survived(tmp_path: Path) -> None:
     assert load_model(tmp_path / "model")[1] == {"kind": "old"}
 
 
-def test_every_truncation_and_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_every_truncation_and_any_flipped_bit_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # before another try
     save_model(tmp_path / "model", WEIGHTS, {"kind": "some"})
     rng = random.Random(0)
     for file in sorted((tmp_path / "model").iterdir()):
