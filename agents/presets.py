@@ -186,7 +186,7 @@ DQN = {
 
 A2C = {
     # 500.0 at the end of each of 5 runs: `python -m benchmarks.returns --only a2c`. A mean greedy return of
-    # 475 in 1/6 of Stable-Baselines3's CPU seconds, 5 seeds: `python -m benchmarks.agents --algo a2c`. With
+    # 475 in 1/7 of Stable-Baselines3's CPU seconds: `python -m benchmarks.agents --algo a2c --seeds 15`. With
     # γ = 0.97 it is there sooner, and forgets: three of five runs ended between 150 and 460.
     "CartPole-v1": a2c.Config(
         env="CartPole-v1",
