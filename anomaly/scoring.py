@@ -27,8 +27,8 @@ from anomaly.reader import BLOCK
 from anomaly.strangest import Strangest
 from anomaly.windows import stream
 from training.arrays import npy
-from training.checkpoint import MANIFEST, writing
 from training.errors import InputError
+from training.files import MANIFEST, writing
 
 PART = 16 * BLOCK
 SUFFIXES = (".csv", ".parquet")

@@ -36,7 +36,7 @@ from benchmarks.monitor_table import show
 from envs.faults import Fault
 from envs.recording import Act, Episodes, record
 from envs.switched import Switched
-from training.checkpoint import writing
+from training.files import writing
 from training.seeds import numpy_generator, stream
 
 COUNTS = {"fit": 50, "calibrate": 400, "test": 200}

@@ -23,7 +23,7 @@ from agents import registry
 from agents.evaluation import evaluate, interval
 from envs.vector import BACKENDS
 from lab.learning import learn
-from training.checkpoint import writing
+from training.files import writing
 
 EPISODES = 100
 

@@ -25,8 +25,8 @@ from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.vector import make_one
 from training.arrays import npz
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 
 Act = Callable[[Tensor], Tensor]
 """Observations (N, O) to actions (N,) or (N, A). One that remembers has a method `begin`, which is called

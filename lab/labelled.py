@@ -22,9 +22,9 @@ from anomaly.windows import stream
 from lab.arguments import parse
 from lab.commands.score import load
 from lab.strange_rows import as_it_ran, strange_rows
-from training.checkpoint import writing
 from training.device import set_process
 from training.errors import InputError
+from training.files import writing
 
 GROUPS = 50  # of --by
 DRAWN_FOR = 8  # rows, the strangest: their series and columns are drawn

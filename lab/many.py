@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 
 SETTINGS = "settings.json"
 

@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from training.checkpoint import writing
+from training.files import writing
 
 
 class Page:

@@ -11,8 +11,8 @@ from generative.judge import judge_of
 from generative.parts.bounds import active, kl_per_dimension
 from generative.quality import LEAST, nearest, quality, test_rows, told_p_value, unseen_rows
 from lab.pictures import beside, grid, png
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 from training.networks import evaluating
 
 BOUND_ROWS = 1_000  # test rows whose likelihood is bounded

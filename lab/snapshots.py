@@ -12,7 +12,7 @@ from torch import Tensor
 from envs.recording import Act, film
 from generative.parts.bounds import kl_per_dimension
 from lab.pictures import beside, gif, grid, png
-from training.checkpoint import writing
+from training.files import writing
 from training.networks import evaluating
 
 FOLDER = "pictures"

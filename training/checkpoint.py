@@ -1,38 +1,32 @@
-"""What is kept on disk: folders of safetensors and JSON, with a `MANIFEST.json` of SHA-256 sums.
+"""What is kept on disk: folders of safetensors and JSON, which come into place whole (`training.files`).
 
     model/           weights.safetensors, model.json: what others load
     resume/step_N/   state.safetensors, state.json: what a run needs to go on; the last two are kept
 
-A folder is written aside, synced to disk and renamed into place, so that a reader finds the old one or the
-new one and never half of either. Nothing in it can run code. Tensors are written and read one by one, so that
-a large replay is never in memory twice.
+Nothing in them can run code. Tensors are written and read one by one, so that a large replay is never in
+memory twice.
 """
 
-import hashlib
 import json
 import math
-import os
 import shutil
 import struct
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training.errors import InputError
+from training.files import checked, read_json, replacing
 from training.state import Tree, pack, unpack
 
-MANIFEST = "MANIFEST.json"
 KEPT = 2  # checkpoints of a run; the older one is there in case the disk damages the newer
 ATTEMPTS = 4  # to read a model
-BLOCK = 1 << 20  # bytes hashed at once
-MAX_JSON = 64 << 20  # bytes of a JSON file; what we write is far smaller
 
 _DTYPES = {
     torch.float64: "F64",
@@ -51,79 +45,6 @@ _DTYPES = {
 }
 
 
-@contextmanager
-def writing(file: Path) -> Iterator[IO[bytes]]:
-    """A file to write to that takes the place of `file` when the block ends without an error.
-
-    Raises:
-        InputError: when no file can be there.
-    """
-    if file.is_dir():
-        raise InputError(f"{file} is a folder, expected the name of a file")
-    aside = file.with_name(f".{file.name}.new")
-    try:
-        out = aside.open("wb")
-    except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror}") from None
-    try:
-        with out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        aside.rename(file)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block ends without an error."""
-    new, old = (folder.with_name(f".{folder.name}.{what}") for what in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    sums = {file.name: _sha256(file) for file in sorted(new.iterdir())}
-    (new / MANIFEST).write_text(json.dumps(sums, indent=1))
-    for entry in (*new.iterdir(), new):
-        _sync(entry)
-    if folder.exists():  # else `old` is the only whole one: a process died between the two renames
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    new.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def checked(folder: Path, *names: str) -> Path:
-    """A folder that `replacing` wrote and that has the files `names`, after comparing all sums.
-
-    Raises:
-        InputError: when the folder or a file is missing, is a link, or differs from its sum.
-    """
-    old = folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and old.exists():  # the process died between the two renames
-        folder = old
-    manifest = folder / MANIFEST
-    if not _plain(manifest):
-        what = "has no MANIFEST.json" if folder.is_dir() else "does not exist"
-        raise InputError(f"{folder} {what}, expected a folder that a run wrote")
-    sums = _read_json(manifest)
-    if not isinstance(sums, dict):
-        raise InputError(f"{manifest} is not a table of sums")
-    for name in (*names, *sums):
-        file = folder / Path(name).name
-        if name not in sums or not _plain(file):
-            raise InputError(f"{folder} has no {name}, expected {', '.join(names)}")
-        if _sha256(file) != sums[name]:
-            raise InputError(f"{file} differs from its SHA-256 sum: the file is damaged")
-    return folder
-
-
 def save_model(folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Writes a model folder; `description` says what the weights belong to and must fit into JSON."""
     with replacing(folder) as new:
@@ -140,7 +61,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
             found = checked(folder, "weights.safetensors", "model.json")
-            return read_tensors(found / "weights.safetensors", device), _read_json(found / "model.json")
+            return read_tensors(found / "weights.safetensors", device), read_json(found / "model.json")
         except (InputError, OSError):  # a run may be putting a newer model in its place just now
             if not attempts_left:
                 raise
@@ -176,7 +97,7 @@ def load_checkpoint(run: Path, at_most: float = math.inf) -> Tree:
             continue
         try:
             found = checked(folder, "state.safetensors", "state.json")
-            return unpack(read_tensors(found / "state.safetensors"), _read_json(found / "state.json"))
+            return unpack(read_tensors(found / "state.safetensors"), read_json(found / "state.json"))
         except InputError as error:
             warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
     return None
@@ -220,32 +141,3 @@ def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Te
 def _checkpoints(run: Path) -> list[Path]:
     found = (run / "resume").glob("step_*")
     return sorted((p for p in found if p.name[5:].isdigit()), key=lambda p: int(p.name[5:]))
-
-
-def _plain(file: Path) -> bool:
-    return file.is_file() and not file.is_symlink()
-
-
-def _read_json(file: Path) -> Any:
-    if file.stat().st_size > MAX_JSON:
-        raise InputError(f"{file} has {file.stat().st_size} bytes, expected at most {MAX_JSON}")
-    try:
-        return json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not JSON: {error}") from None
-
-
-def _sha256(file: Path) -> str:
-    found = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 
 PACKAGES = ("torch", "numpy", "gymnasium", "scikit-learn", "safetensors", "rl-generative-lab")
 

@@ -14,8 +14,8 @@ from lab.arguments import parse
 from lab.commands.score import load
 from lab.pictures import png
 from lab.strange_pictures import strange_pictures
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 
 SHOWN = 20  # columns
 

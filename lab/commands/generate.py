@@ -12,8 +12,8 @@ from torch import Tensor
 from generative import data, registry
 from lab.arguments import parse
 from lab.pictures import beside, grid, png
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 from training.folder import read_config
 from training.seeds import torch_generator
 

@@ -14,8 +14,8 @@ from lab.figures import curves, embedded, layers, range_test
 from lab.page import Page
 from lab.pictures import gif
 from lab.snapshots import taken
-from training.checkpoint import writing
 from training.errors import InputError
+from training.files import writing
 from training.folder import read_config, read_rows
 
 TITLES = {

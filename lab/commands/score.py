@@ -13,9 +13,9 @@ from anomaly.detector import Detector
 from anomaly.scoring import Scored, Wish, score_file
 from lab.arguments import parse
 from lab.strange_rows import as_it_ran, of_scores, strange_rows
-from training.checkpoint import writing
 from training.device import set_process
 from training.errors import InputError
+from training.files import writing
 from training.folder import read_config
 
 

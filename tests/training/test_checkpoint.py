@@ -10,16 +10,15 @@ from safetensors.torch import load_file
 
 from tests.processes import run
 from training.checkpoint import (
-    MANIFEST,
     load_checkpoint,
     load_model,
     read_tensors,
-    replacing,
     save_checkpoint,
     save_model,
     write_tensors,
 )
 from training.errors import InputError
+from training.files import MANIFEST, replacing
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2], dtype=torch.int64)}
 

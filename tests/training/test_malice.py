@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from tests.processes import run
-from training.checkpoint import MANIFEST, _sha256, save_model
+from training.checkpoint import save_model
+from training.files import MANIFEST, sha256
 
 READ = """
 import resource, sys, time
@@ -56,7 +57,7 @@ def signed(folder: Path, **files: bytes) -> Path:
     save_model(folder, {"w": torch.zeros(2)}, {"kind": "ppo"})
     for name, content in files.items():
         (folder / name.replace("_", ".")).write_bytes(content)
-    sums = {f.name: _sha256(f) for f in folder.iterdir() if f.name != MANIFEST}
+    sums = {f.name: sha256(f) for f in folder.iterdir() if f.name != MANIFEST}
     (folder / MANIFEST).write_text(json.dumps(sums))
     return folder
 
