@@ -12,7 +12,7 @@ VAE = {
     "digits": vae.Config(
         likelihood="bernoulli",
         hidden=(256, 128),
-        run=RunConfig(steps=2_000, evaluate_every=250, log_every=100),
+        run=RunConfig(steps=8_000, evaluate_every=500, log_every=100),
     ),
     "mnist": vae.Config(
         likelihood="bernoulli",
