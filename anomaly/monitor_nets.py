@@ -30,6 +30,7 @@ from training.networks import initialise
 from training.optim import Adam, cosine
 from training.run import RunConfig
 from training.seeds import numpy_generator, stream, torch_generator
+from training.tanh import tanh
 
 LOWEST = -8.0  # of log σ, in deviations of the change: nothing is exact
 GAIN = 5 / 3  # of tanh
@@ -86,7 +87,7 @@ class Members(nn.Module):
 
     def forward(self, x: Float[Tensor, "K B I"]) -> Float[Tensor, "K B outputs"]:
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x.tanh() if i else x, weight)
+            x = torch.baddbmm(bias, tanh(x) if i else x, weight)
         return x
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.config import check_share
+from training.tanh import Tanh
 
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "silu"]
 Init = Literal["orthogonal", "he", "xavier"]
@@ -48,7 +49,7 @@ def activate(activation: Activation) -> nn.Module:
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
-    "tanh": nn.Tanh,
+    "tanh": Tanh,
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
 }
