@@ -44,7 +44,7 @@ def kept(folder: Path, kind: str, env: str, backend: str, seed: int) -> dict[str
     cfg = registry.PRESETS[kind][env]
     cfg = cfg if backend == "gymnasium" else replace(cfg, env=f"{backend}/{env}")
     cfg = replace(cfg, run=replace(cfg.run, seed=seed, wandb="disabled", evaluate_every=0))
-    file = folder / f"{kind}-{backend}-{env}-{seed}.json"
+    file = folder / f"{kind}-{backend}-{env.replace('/', '-')}-{seed}.json"
     settings = json.loads(json.dumps(asdict(cfg)))
     if file.exists():
         before = json.loads(file.read_text())
