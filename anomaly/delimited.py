@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anomaly.cells import COMMA
+from anomaly.cells import COMMA, GROUPED
 from training.errors import InputError
 
 MAX_COLUMNS = 10_000
@@ -73,7 +73,7 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         with _Watched(path) as file, csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
-                yield _with_points(table) if separator == ";" else table
+                yield _rewritten(table, COMMA, ".") if separator == ";" else _rewritten(table, GROUPED, "")
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise InputError(_told(path, str(error), before + 1)) from None
 
@@ -101,12 +101,14 @@ def _must_differ(names: tuple[str, ...], path: Path) -> None:
         raise InputError(f"{path} has the column {twice!r} twice, expected names that differ")
 
 
-def _with_points(table: pa.Table) -> pa.Table:
-    """Decimal commas of numbers made points; other text keeps its commas."""
+def _rewritten(table: pa.Table, pattern: str, comma: str) -> pa.Table:
+    """With `comma` for the commas of cells that match; other text keeps its own."""
     columns = []
     for column in table.columns:
-        comma = pc.match_substring_regex(column, COMMA)
-        columns.append(pc.if_else(comma, pc.replace_substring(column, ",", "."), column))
+        if pc.any(pc.match_substring(column, ",")).as_py():
+            matches = pc.match_substring_regex(column, pattern)
+            column = pc.if_else(matches, pc.replace_substring(column, ",", comma), column)
+        columns.append(column)
     return pa.table(columns, names=table.column_names)
 
 

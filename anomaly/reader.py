@@ -2,8 +2,9 @@
 
     .csv .tsv (.gz)   separated by comma, semicolon, tab or bar, whichever the header has most of; quotes as
                       in RFC 4180; UTF-8 with or without BOM. All cells are text here: `cells` reads them.
-                      Where semicolons separate, the decimal of a number may be a comma. A first line of
-                      numbers alone is a row, and the columns are called x0, x1, ...
+                      Where semicolons separate, the decimal of a number may be a comma; elsewhere commas
+                      may group its digits by three, as in "1,234.50". A first line of numbers alone is a
+                      row, and the columns are called x0, x1, ...
     .parquet .arrow   columns of numbers, text, booleans, dates
     others            what `generative.data` reads, and .npy and .npz with gaps (NaN); labels that are kept
                       beside the rows are the column `y`, for those who ask for it

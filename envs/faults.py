@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.dynamics import DYNAMICS, Dynamics, start_from
+from envs.masks import sizes
 from training.errors import InputError
 from training.seeds import numpy_generator
 
@@ -247,8 +248,20 @@ class FaultyEnv(gym.Wrapper):
                 return int(space.start + self._random.integers(space.n))
             lost = fault.kind == "lost" and action - space.start == fault.actuators[0]
             return self._done if lost and self._done is not None else action
+        if several := sizes(space):
+            return self._chosen(np.array(action), size, several).astype(space.dtype)
         assert isinstance(space, gym.spaces.Box)
         return self._pushed(np.array(action, float), size, space.low, space.high).astype(space.dtype)
+
+    def _chosen(self, action: np.ndarray, size: float, several: tuple[int, ...]) -> np.ndarray:
+        """Several discrete numbers as the fault leaves them."""
+        first = getattr(self.action_space, "start", np.zeros(len(several)))
+        if self._fault.kind == "lost":
+            lost = list(self._fault.actuators)
+            action[lost] = first[lost]
+        elif self._random.random() < size:
+            action = first + self._random.integers(several)
+        return action
 
     def _pushed(self, action: np.ndarray, size: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """A continuous action as the fault leaves it, within its bounds."""
@@ -267,14 +280,13 @@ class FaultyEnv(gym.Wrapper):
 
     def _check_actions(self) -> None:
         kind, space = self._fault.kind, self.action_space
-        if kind in ("replace", "lost") and not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
-            raise InputError(
-                f"the actions are {space}, expected Discrete or a Box for a fault of kind {kind}"
-            )
+        discrete = sizes(space)
+        if kind in ("replace", "lost") and not discrete and not isinstance(space, gym.spaces.Box):
+            raise InputError(f"the actions are {space}, expected numbers for a fault of kind {kind}")
         if kind in ("gain", "offset", "jitter") and not isinstance(space, gym.spaces.Box):
             raise InputError(f"the actions are {space}, expected continuous ones for a fault of kind {kind}")
         if kind == "lost":
-            count = space.shape[0] if isinstance(space, gym.spaces.Box) else int(space.n)  # type: ignore[attr-defined]
+            count = discrete[0] if isinstance(space, gym.spaces.Discrete) else space.shape[0]  # type: ignore[index]
             if not self._fault.actuators or not all(0 <= a < count for a in self._fault.actuators):
                 raise InputError(
                     f"the fault's actuators are {self._fault.actuators}, expected some of 0 to {count - 1}"

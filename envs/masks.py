@@ -53,11 +53,20 @@ class MaskedEnv(gym.Wrapper):
         return np.concatenate([obs, mask]).astype(np.float32)
 
 
-def choices(space: gym.Space) -> int:
-    """How many choices an action space has, over all its axes; 0 when it is continuous."""
+def sizes(space: gym.Space) -> tuple[int, ...]:
+    """How many choices each number of a discrete action has; () when it is continuous, or something else."""
     if isinstance(space, gym.spaces.Discrete):
-        return int(space.n)
-    return int(np.sum(space.nvec)) if isinstance(space, gym.spaces.MultiDiscrete) else 0
+        return (int(space.n),)
+    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return tuple(map(int, space.nvec))
+    if isinstance(space, gym.spaces.MultiBinary) and len(space.shape) == 1:
+        return (2,) * space.shape[0]
+    return ()
+
+
+def choices(space: gym.Space) -> int:
+    """How many choices an action space has, over all its numbers; 0 when it is continuous."""
+    return sum(sizes(space))
 
 
 def masked(env: str, action_space: gym.Space) -> bool:

@@ -1,18 +1,13 @@
-"""Environments of users: found by `module:Class`, and checked before anything is learned on them."""
+"""Environments of users, found by `module:Class`."""
 
 import importlib
-import re
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.utils.env_checker import check_env
 
 from training.errors import InputError
-
-COLOUR = re.compile("\x1b\\[[0-9;]*m(WARN: )?")  # what Gymnasium writes round its warnings
 
 
 def own(env: str, **options: Any) -> gym.Env | None:
@@ -48,26 +43,3 @@ def made(env: str, **options: Any) -> gym.Env:
     except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
-
-
-def check(env: str) -> None:
-    """Holds an environment that is neither Gymnasium's nor Atari's against Gymnasium's rules for them.
-
-    Raises:
-        InputError: with the first rule that it breaks.
-    """
-    one = made(env)
-    if type(one.unwrapped).__module__.startswith(("gymnasium.", "ale_py.")):
-        one.close()
-        return
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            check_env(one.unwrapped, skip_render_check=True, skip_close_check=True)
-    except Exception as error:  # whatever users' code raises, beside the assertions of the rules
-        reason = " ".join(str(error).split())
-        raise InputError(f"{env} breaks a rule of environments: {type(error).__name__}: {reason}") from None
-    finally:
-        one.close()
-    for warning in said:
-        warnings.warn(f"{env}: {COLOUR.sub('', str(warning.message))}", stacklevel=2)

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from envs.masks import MaskedBox
+from envs.masks import MaskedBox, sizes
 from training.errors import InputError
 
 
@@ -40,7 +40,7 @@ class Spaces:
 
         Raises:
             InputError: for observations that are not a row of numbers, and for actions that are neither
-                discrete, one or several, nor a row of numbers.
+                discrete, one or several, nor a row of numbers with fractions.
         """
         picture = obs.shape if isinstance(obs, spaces.Box) and of_pixels(obs) else ()
         if not (isinstance(obs, spaces.Box) and (picture or len(obs.shape) == 1)):
@@ -54,12 +54,13 @@ class Spaces:
         }
         if isinstance(action, spaces.Discrete):
             return Spaces(**seen, discrete=int(action.n), start=int(action.start))
-        if isinstance(action, spaces.MultiDiscrete) and action.nvec.ndim == 1 and not action.start.any():
-            return Spaces(**seen, choices=tuple(map(int, action.nvec)))
-        if isinstance(action, spaces.Box) and len(action.shape) == 1:
+        if sizes(action) and not (isinstance(action, spaces.MultiDiscrete) and action.start.any()):
+            return Spaces(**seen, choices=sizes(action))
+        if isinstance(action, spaces.Box) and len(action.shape) == 1 and action.dtype.kind == "f":
             return Spaces(**seen, low=tuple(map(float, action.low)), high=tuple(map(float, action.high)))
         raise InputError(
-            f"{name} has actions {action}, expected Discrete, MultiDiscrete or a Box with one axis"
+            f"{name} has actions {action}, expected Discrete, MultiDiscrete from 0 on, MultiBinary, or a Box"
+            " of floats with one axis"
         )
 
     @property

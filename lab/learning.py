@@ -11,7 +11,7 @@ import agents.registry
 import generative.registry
 from agents.evaluation import evaluate
 from envs import make
-from envs.own import check
+from envs.checking import check
 from envs.vector import split
 from generative import data
 from lab.snapshots import episode, snapshots

@@ -1,14 +1,17 @@
 """What `lab monitor` finds out: the faults it tries, and the facts that its table and its page show."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_trial import Played, Seen
-from envs.dynamics import DYNAMICS, Dynamics
+from envs.dynamics import DYNAMICS, Dynamics, Moved
 from envs.faults import Fault
+from envs.masks import sizes
 from envs.recording import Act
 from envs.vector import make_one
 from training.errors import InputError
@@ -94,8 +97,11 @@ class Story:
         ]
 
 
-def faults_for(env: str, at: int, actions: int) -> dict[str, Fault]:
+def faults_for(env: str, at: int) -> dict[str, Fault]:
     """About eight faults that an environment can have, by name, the control first; one sensor is `at`."""
+    made = make_one(env)
+    discrete, world = bool(sizes(made.action_space)), next(filter(partial(_has, made), DYNAMICS), None)
+    made.close()
     one = (at,)
     found = {
         NULL: Fault(kind="none"),
@@ -106,24 +112,20 @@ def faults_for(env: str, at: int, actions: int) -> dict[str, Fault]:
         f"sensor {at} drops out, 1 step in 10": Fault(kind="dropout", size=0.1, sensors=one),
         "all sensors 3 steps late": Fault(kind="delay", steps=3),
     }
-    if actions:
+    if discrete:
         found["1 action in 10 random"] = Fault(kind="replace", size=0.1)
     else:
         found["actions × 1.5"] = Fault(kind="gain", size=1.5)
-    kind = next((kind for kind in DYNAMICS if _has(env, kind)), None)
-    if kind is None:
+    if world is None:
         found["actions 3 steps late"] = Fault(kind="late", steps=3)
     else:
-        found[f"{kind} × 1.1"] = Fault(kind=kind, size=1.1)
+        found[f"{world} × 1.1"] = Fault(kind=world, size=1.1)
     return found
 
 
-def _has(env: str, kind: str) -> bool:
-    one = make_one(env)
+def _has(env: gym.Env, kind: Moved) -> bool:
     try:
-        Dynamics(one, kind)
+        Dynamics(env, kind)
     except InputError:
         return False
-    finally:
-        one.close()
     return True

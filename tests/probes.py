@@ -90,6 +90,39 @@ class Pair(gym.Env):
         return np.ones(1, np.float32), float(action[0] + action[1]), True, False, {}
 
 
+class Switches(gym.Env):
+    """Three switches; the middle one should be off, the others on."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.MultiBinary(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple:
+        assert self.action_space.contains(action)
+        return np.ones(1, np.float32), float(action[0] - action[1] + action[2]), True, False, {}
+
+
+class MaskedPair(Pair):
+    """Only (1, 1 + steps done) may be given."""
+
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        self.steps = 0
+        return super().reset(seed=seed)[0], self._mask()
+
+    def step(self, action: np.ndarray) -> tuple:
+        assert action.tolist() == [1, 1 + self.steps]
+        self.steps += 1
+        return *super().step(action)[:2], self.steps == 2, False, self._mask()
+
+    def _mask(self) -> dict[str, Any]:
+        return {"action_mask": np.array([0, 1, 0, self.steps == 0, self.steps == 1], np.int8)}
+
+
 class Masked(gym.Env):
     """Three actions, the higher the better paid; the highest is never allowed, the others are in turn."""
 
@@ -112,6 +145,7 @@ class Masked(gym.Env):
 
 
 gym.register("probe/pair-v0", Pair)
+gym.register("probe/switches-v0", Switches)
 gym.register("probe/masked-v0", Masked)
 
 

@@ -75,10 +75,14 @@ def main(words: list[str]) -> None:
     for reason in why[:SHOWN]:
         print(
             f"  {reason.column:<{width}}  {reason.contribution:>12.4g}  {reason.share:>6.1%}"
-            f"  {reason.value:<18.18}  {reason.expected:.24}"
+            f"  {_on_one_line(reason.value):<18.18}  {_on_one_line(reason.expected):.24}"
         )
     if len(why) > SHOWN:
         others = sum(reason.contribution for reason in why[SHOWN:])
         print(f"  {len(why) - SHOWN} more {what}s: {others:.4g}")
     total = base + sum(reason.contribution for reason in why)
     print(f"  {against} {base:.4g}{mean}; with the contributions that makes {total:.4g}")
+
+
+def _on_one_line(cell: str) -> str:
+    return " ".join(cell.split())

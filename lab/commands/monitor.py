@@ -136,7 +136,7 @@ def of_agent(agent: registry.Agent, told: Monitor, path: Path) -> Story:
     print("3. Faults are tried")
     scale = tuple(float(deviation) for deviation in parts["fit"].obs.std(axis=0))
     usual = int(np.median(parts["fit"].length))
-    faults = faults_for(env, story.monitor.scales.example, parts["fit"].actions)
+    faults = faults_for(env, story.monitor.scales.example)
     trials = {name: Trial(fault) for name, fault in faults.items()}
     if told.policy_check:
         trials |= policy_trials(agent, scale, told.seed)
@@ -190,7 +190,7 @@ def _affordable(act: Act, env: str, told: Monitor) -> int | None:
     actuators = pilot.actions or pilot.action.shape[1]
     view = Scales.of(pilot).view
     channels = Channels(len(view), actuators, view.shape[1]).count
-    cells = len(faults_for(env, 0, pilot.actions)) + POLICY_TRIALS * told.policy_check
+    cells = len(faults_for(env, 0)) + POLICY_TRIALS * told.policy_check
     episodes = told.fit + told.calibrate + told.test + (1 + cells) * told.faulty
     scored = told.fit + PASSES * told.calibrate / 2 + told.test + cells * told.faulty
     cost_s = episodes * played_s + scored * (ROW_S + channels * CHANNEL_S)  # of a step of each

@@ -109,6 +109,7 @@ def test_a_continuous_action_finds_the_best_number() -> None:
 
 def test_several_discrete_numbers_are_chosen_together() -> None:
     assert learned("probe/pair-v0").model.act(torch.ones(2, 1)).tolist() == [[1, 2], [1, 2]]
+    assert learned("probe/switches-v0").model.act(torch.ones(1, 1)).tolist() == [[1, 0, 1]]
 
 
 def test_no_forbidden_action_is_ever_taken_and_the_best_allowed_one_is_learned() -> None:

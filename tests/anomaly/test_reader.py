@@ -70,6 +70,24 @@ def test_decimal_commas_count_where_semicolons_separate(tmp_path: Path) -> None:
     assert found.to_pydict() == {"a": ["1.5", "-2.25"], "b": ["Doe, Jane", "x"]}
 
 
+def test_commas_group_digits_by_three_where_they_are_no_decimals(tmp_path: Path) -> None:
+    cells = [
+        "1,234.50",
+        "-12,345",
+        "1,234,567.",
+        "999",
+        "0,123",
+        "1,23",
+        "12,3456",
+        "1,234 EUR",
+        "late, again",
+    ]
+    rows = "a\tb\n" + "".join(f'"{cell}"\t{i}\n' for i, cell in enumerate(cells))
+    wanted = ["1234.50", "-12345", "1234567.", *cells[3:]]
+    assert read(written(tmp_path, rows.encode())).to_pydict()["a"] == wanted
+    assert read(written(tmp_path, b'a;b\n"1,234";x\n')).to_pydict()["a"] == ["1.234"]
+
+
 BAD = {
     b"": "is empty",
     b"\n\n": "is empty",

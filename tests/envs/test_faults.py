@@ -119,12 +119,6 @@ def test_faults_that_do_not_fit_are_refused(fault: dict, message: str) -> None:
         FaultyEnv(make_one(ENV), Fault(**fault))
 
 
-@pytest.mark.parametrize("kind", ["lost", "replace"])
-def test_faults_of_several_discrete_actions_at_once_are_refused(kind: str) -> None:
-    with pytest.raises(InputError, match="expected Discrete or a Box"):
-        FaultyEnv(make_one("probe/pair-v0"), Fault(kind=kind))  # type: ignore[arg-type]
-
-
 def test_force_needs_an_environment_with_a_force() -> None:
     with pytest.raises(InputError, match="no force to change, expected one of: gravity, length, mass"):
         FaultyEnv(make_one("Pendulum-v1"), Fault(kind="force"))
@@ -231,6 +225,18 @@ def done(fault: Fault, actions: list, env: str) -> list:
         faulty.step(action)
         found.append(told.told if isinstance(action, int) else told.told.tolist())
     return found
+
+
+@pytest.mark.parametrize("env", ["probe/pair-v0", "probe/switches-v0"])
+def test_several_discrete_numbers_are_replaced_and_lost(env: str) -> None:
+    space = make_one(env).action_space
+    asked = np.ones(space.shape, int)
+    lost = np.stack(done(Fault(kind="lost", actuators=(1,)), [asked] * 3, env))
+    assert (lost[:, 1] == 0).all()
+    assert (np.delete(lost, 1, axis=1) == 1).all()
+    half = done(Fault(kind="replace", size=0.5), [asked] * 2_000, env)
+    assert all(space.contains(given) for given in half)
+    assert np.mean([given[0] == 0 for given in half]) == pytest.approx(0.25, abs=0.05)  # of two, every other
 
 
 def test_actions_are_late_lost_scaled_and_replaced() -> None:

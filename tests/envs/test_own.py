@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import tests.probes  # noqa: F401  (registers them)
+import tests.probes
 from envs import make
-from envs.own import check
+from envs.checking import check
 from training.errors import InputError
 
 
@@ -89,8 +89,24 @@ def test_what_cannot_be_found_is_said() -> None:
 def test_the_first_broken_rule_is_the_verdict() -> None:
     check("CartPole-v1")
     check("tests.probes:Recall")
+    check("tests.probes:Masked")  # which fails when it is told to do what it forbids
+    check("tests.probes:MaskedPair")
     with pytest.raises(InputError, match="Counter breaks a rule of environments: AssertionError"):
         check("tests.probes:Counter")
+
+
+class MaskedOld(tests.probes.Masked):
+    """Returns four things, as environments did once."""
+
+    def step(self, action: int) -> tuple:
+        return super().step(action)[:4]
+
+
+def test_an_environment_that_forbids_actions_is_held_against_the_rules() -> None:
+    with pytest.raises(
+        InputError, match="MaskedOld breaks a rule of environments: AssertionError: The `info`"
+    ):
+        check("tests.envs.test_own:MaskedOld")
 
 
 def test_an_id_of_a_module_in_this_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

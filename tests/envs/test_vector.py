@@ -120,6 +120,29 @@ def test_discrete_actions_may_start_anywhere() -> None:
     assert spaces.to_env(np.array([0, 2])).tolist() == [-1, 1]
 
 
+@pytest.mark.parametrize(
+    ("action", "choices"),
+    [
+        (gym.spaces.MultiDiscrete([2, 3]), (2, 3)),
+        (gym.spaces.MultiBinary(3), (2, 2, 2)),
+        (gym.spaces.MultiDiscrete([2, 3], start=[0, 1]), None),
+        (gym.spaces.MultiDiscrete([[2, 3]]), None),
+        (gym.spaces.MultiBinary((2, 2)), None),
+        (gym.spaces.Box(0, 5, (2,), np.int32), None),
+        (gym.spaces.Dict(a=gym.spaces.Discrete(2)), None),
+    ],
+)
+def test_actions_of_several_discrete_numbers(action: gym.Space, choices: tuple[int, ...] | None) -> None:
+    box = gym.spaces.Box(-1, 1, (3,))
+    if choices is None:
+        with pytest.raises(InputError, match=r"some has actions .* expected Discrete"):
+            Spaces.of(box, action, "some")
+    else:
+        found = Spaces.of(box, action, "some")
+        assert found.choices == choices
+        assert action.contains(found.to_env(np.array([n - 1 for n in choices])))
+
+
 def test_observations_of_other_kinds_are_flattened_by_gymnasiums_rule() -> None:
     envs = make("FrozenLake-v1", 3, seed=0)
     assert envs.spaces.obs == 16

@@ -160,7 +160,7 @@ def test_every_environment_has_nine_cells_that_it_can_have(env: str) -> None:
 
     one = make_one(env)
     size = one.observation_space.shape[0]
-    cells = faults_for(env, size // 2, getattr(one.action_space, "n", 0))
+    cells = faults_for(env, size // 2)
     assert (len(cells), next(iter(cells))) == (9, NULL)
     for fault in cells.values():
         FaultyEnv(make_one(env), fault).reset(seed=0)
