@@ -1,6 +1,6 @@
 """The algorithms by name, and how their model folders are written and read."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +11,7 @@ from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, rainbow, reinf
 from agents.parts.actor_critic import ActorCritic
 from agents.parts.sb3_policy import Policy
 from envs import Spaces
+from envs.vector import shows_pictures, split
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
 from training.errors import InputError
@@ -51,6 +52,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "reinforce": presets.REINFORCE,
     "sac": presets.SAC,
 }
+
+
+def preset(kind: str, env: str) -> tuple[Any, str]:
+    """The settings that an algorithm starts from on an environment, and what they are called."""
+    name, config = split(env)[1], (MODULES | ENGINES)[kind].Config
+    if name in PRESETS.get(kind, {}):
+        return replace(PRESETS[kind][name], env=env), "the preset of the pair"
+    if kind in presets.GENERAL and not shows_pictures(name):
+        return replace(presets.GENERAL[kind], env=env), "settings for any environment"
+    return config(env=env), "default settings"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,17 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from torch import nn
 
 from agents.parts.sb3_policy import Algo, Policy, acting
 from agents.parts.turns import turns
 from envs import Spaces
+from envs.replayable import Replayable
 from envs.vector import make_one, split
 from training.config import check_not_negative, check_positive
 from training.device import pick
@@ -61,7 +64,7 @@ class Config:
     num_envs: int = 1  # environments side by side
     hidden: tuple[int, ...] | None = None  # sizes of the hidden layers; default: the algorithm's own
     activation: Activation | None = None  # of the hidden layers; default: the algorithm's own
-    noise: float = 0.0  # deviation of normal noise added to actions (off-policy algorithms)
+    noise: float = 0.0  # deviation of normal noise added to actions (SAC, TD3, DDPG)
     options: str = "{}"  # more arguments of the algorithm, as JSON: '{"learning_rate": 1e-3}'
     features: int = 0  # what convolutions see in a picture, of an agent that was read from a file
     memory: int = 0  # numbers in h and in c of its LSTM, if any
@@ -76,8 +79,8 @@ class Config:
             check_positive(self, "hidden")
         if (self.run.mode, self.run.if_nan) != ("eager", "stop"):
             raise InputError("sb3 knows no other mode than eager, and nothing but stop for if_nan")
-        if self.noise and self.algo in ("PPO", "A2C"):
-            raise InputError(f"noise is {self.noise}, expected 0: {self.algo} draws from its policy")
+        if self.noise and self.algo in ("PPO", "A2C", "DQN"):
+            raise InputError(f"noise is {self.noise}, expected 0: {self.algo} adds none to its actions")
         try:
             told = json.loads(self.options)
         except ValueError as error:
@@ -122,10 +125,14 @@ class Learner:
             shape["activation_fn"] = next(
                 layer for layer, name in ACTIVATIONS.items() if name == cfg.activation
             )
+
+        def one_of_them(index: int) -> gym.Env:
+            return Monitor(Replayable(make_one(cfg.env), index))  # which names what fails
+
         try:
             self.engine = algorithm(
                 "MlpPolicy",
-                DummyVecEnv([lambda: Monitor(make_one(cfg.env))] * cfg.num_envs),
+                DummyVecEnv([partial(one_of_them, i) for i in range(cfg.num_envs)]),
                 seed=stream(cfg.run.seed, "sb3") % 2**31,
                 device=self.device,
                 policy_kwargs=shape,

@@ -231,6 +231,15 @@ def make_one(env: str, **options: Any) -> gym.Env:
     return MaskedEnv(row) if masked(env, one.action_space) else row
 
 
+def shows_pictures(env: str) -> bool:
+    """Whether what the environment called `env` shows are pictures, not rows of numbers."""
+    one = made(split(env)[1])
+    try:
+        return of_pixels(one.observation_space)
+    finally:
+        one.close()
+
+
 def _autoreset_mode(envs: gym.vector.VectorEnv) -> AutoresetMode:
     mode = envs.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):

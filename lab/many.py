@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.files import writing
+from training.files import read_json, writing
 
 SETTINGS = "settings.json"
 
@@ -26,15 +27,41 @@ def learn_seeds(kind: str, cfg: Any, path: Path, seeds: int) -> None:
     if path.exists():
         raise InputError(f"{path} exists already, expected a new folder: choose another --dir")
     path.mkdir(parents=True)
+    numbers = list(range(cfg.run.seed, cfg.run.seed + seeds))
     with writing(path / SETTINGS) as file:
-        file.write(json.dumps({"kind": kind, "config": asdict(cfg)}, indent=1).encode())
+        told = {"kind": kind, "seeds": numbers, "config": asdict(cfg)}
+        file.write(json.dumps(told, indent=1).encode())
+    _learn(kind, path, numbers)
+
+
+def is_set(path: Path) -> bool:
+    """Whether `path` holds the runs of several seeds."""
+    return (path / SETTINGS).is_file() and not (path / "config.json").exists()
+
+
+def go_on_with_seeds(path: Path) -> None:
+    """Goes on with the runs of `learn_seeds` that were stopped, and begins those that never were.
+
+    Raises:
+        InputError: when a run fails, and for settings that name no seeds.
+    """
+    found = read_json(path / SETTINGS)
+    if not (isinstance(found, dict) and isinstance(found.get("seeds"), list)):
+        raise InputError(f"{path / SETTINGS} names no seeds, expected what `lab train --seeds` wrote")
+    _learn(found["kind"], path, found["seeds"])
+
+
+def _learn(kind: str, path: Path, seeds: Sequence[int]) -> None:
+    def words(run: Path, seed: int) -> list[str]:
+        if (run / "config.json").exists():
+            return ["resume", str(run)]
+        return ["train", kind, "--config", str(path / SETTINGS), "--seed", str(seed), "--dir", str(run)]
 
     def learn(seed: int) -> int:
-        words = ["--config", str(path / SETTINGS), "--seed", str(seed), "--dir", str(path / f"seed_{seed}")]
-        return subprocess.run([sys.executable, "-m", "lab", "train", kind, *words]).returncode
+        return subprocess.run([sys.executable, "-m", "lab", *words(path / f"seed_{seed}", seed)]).returncode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        codes = list(pool.map(learn, range(cfg.run.seed, cfg.run.seed + seeds)))
+        codes = list(pool.map(learn, seeds))
     if any(codes):
-        failed = [f"seed_{cfg.run.seed + n} ended with {code}" for n, code in enumerate(codes) if code]
-        raise InputError(f"{path}: {', '.join(failed)}, expected 0; `lab resume` goes on with a run")
+        failed = [f"seed_{seed} ended with {code}" for seed, code in zip(seeds, codes, strict=True) if code]
+        raise InputError(f"{path}: {', '.join(failed)}, expected 0; `lab resume {path}` goes on with them")

@@ -75,6 +75,16 @@ class Counter(gym.Env):
 gym.register("probe/counter-v0", Counter)
 
 
+class Breaks(Counter):
+    """Fails in the third step."""
+
+    def step(self, action: int) -> tuple:
+        if self.steps == 2:
+            raise ValueError("motor on fire")
+        self.steps += 1
+        return self._see(), 0.0, False, False, {}
+
+
 class Pair(gym.Env):
     """Two discrete numbers to give; (1, 2) is paid best."""
 

@@ -90,16 +90,28 @@ def save_checkpoint(run: Path, step: int, tree: Tree) -> None:
 def load_checkpoint(run: Path, at_most: float = math.inf) -> Tree:
     """The tree of the last whole checkpoint of a run, up to the step `at_most`; None when it has none.
 
-    Damaged ones are told of by a warning.
+    Damaged ones after it are told of by a warning.
+
+    Raises:
+        InputError: when there are checkpoints and all are damaged; nothing is changed.
     """
+    damaged: list[str] = []
     for folder in reversed(_checkpoints(run)):
         if int(folder.name[5:]) > at_most:
             continue
         try:
             found = checked(folder, "state.safetensors", "state.json")
-            return unpack(read_tensors(found / "state.safetensors"), read_json(found / "state.json"))
+            tree = unpack(read_tensors(found / "state.safetensors"), read_json(found / "state.json"))
         except InputError as error:
-            warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
+            damaged.append(str(error))
+            continue
+        for what in damaged:
+            warnings.warn(f"{what}; the checkpoint before it is used", stacklevel=2)
+        return tree
+    if damaged:
+        raise InputError(
+            f"{damaged[0]}; no checkpoint of {run} is whole: without {run / 'resume'} the run starts again"
+        )
     return None
 
 

@@ -58,9 +58,7 @@ def main(words: list[str]) -> None:
         raise InputError(f"the runs are of {', '.join(sorted(map(str, subjects)))}, expected one environment")
     rows = [_row(name, standing(found.scores)) for name, found in sets.items()]
     _print(f"returns on {subjects.pop()}, last evaluations; 95 % intervals over runs", HEADER, rows)
-    pairs = [
-        (f"{a} > {b}", _shown(improvement(sets[a].scores, sets[b].scores))) for a, b in permutations(sets, 2)
-    ]
+    pairs = [(f"{a} > {b}", _more(sets[a].scores, sets[b].scores)) for a, b in permutations(sets, 2)]
     if pairs:
         _print("probability that a run of one scores higher", ("", "probability"), pairs)
     if told.out is not None:
@@ -97,12 +95,18 @@ def _runs(path: Path) -> Runs:
 
 
 def _row(name: str, found: Standing) -> tuple[str, ...]:
-    return name, str(found.runs), *map(_shown, (found.mean, found.median, found.iqm))
+    shown = (_shown(value, found.runs) for value in (found.mean, found.median, found.iqm))
+    return name, str(found.runs), *shown
 
 
-def _shown(found: tuple[float, float, float]) -> str:
+def _more(a: np.ndarray, b: np.ndarray) -> str:
+    return _shown(improvement(a, b), max(len(a), len(b)))
+
+
+def _shown(found: tuple[float, float, float], runs: int) -> str:
+    """The value and its interval; of single runs there is none."""
     value, low, high = found
-    return f"{value:.4g} ({low:.4g} to {high:.4g})"
+    return f"{value:.4g} ({low:.4g} to {high:.4g})" if runs > 1 else f"{value:.4g} (one run)"
 
 
 def _print(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -59,6 +59,8 @@ def main(words: list[str]) -> None:
     if told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
+    if told.run.suffix != ".zip" and (told.env, told.trust, told.dir) != (None, False, None):
+        raise InputError(f"{told.run} is no .zip, expected none of --env, --trust and --dir")
     run = _imported(told) if told.run.suffix == ".zip" else told.run
     if (kind := read_config(run)["kind"]) in generative.registry.MODULES:
         if told.sample or told.record:
@@ -75,8 +77,8 @@ def main(words: list[str]) -> None:
     print(
         f"{agent.kind} on {agent.cfg.env}, {told.episodes} episodes, {how}, {agent.step:,} steps of learning"
     )
-    print(f"  mean return {_with_interval(found, 'eval/return')}")
-    print(f"  IQM         {_with_interval(found, 'eval/iqm')}")
+    print(f"  mean return {_with_interval(found, 'eval/return', told.episodes)}")
+    print(f"  IQM         {_with_interval(found, 'eval/iqm', told.episodes)}")
     lengths = episodes.length
     print(f"  length      {lengths.mean():.1f}  (shortest {lengths.min()}, longest {lengths.max()})")
     if told.record:
@@ -104,6 +106,8 @@ def _imported(told: Evaluate) -> Path:
     return path
 
 
-def _with_interval(found: dict[str, float], name: str) -> str:
+def _with_interval(found: dict[str, float], name: str, episodes: int) -> str:
     low, high = found[f"{name}_low"], found[f"{name}_high"]
+    if episodes < 2:
+        return f"{found[name]:.1f}  (one episode has no interval)"
     return f"{found[name]:.1f}  (95 % bootstrap interval {low:.1f} to {high:.1f})"

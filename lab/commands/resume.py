@@ -7,6 +7,7 @@ import tyro
 
 from lab.arguments import parse
 from lab.learning import go_on
+from lab.many import go_on_with_seeds, is_set
 from training import distributed, session
 
 
@@ -14,11 +15,14 @@ from training import distributed, session
 class Resume:
     """What `lab resume` is told."""
 
-    run: tyro.conf.Positional[Path]  # the folder of the run
+    run: tyro.conf.Positional[Path]  # the folder of the run, or of the runs of several seeds
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab resume RUN`."""
     told: Resume = parse(Resume, words, "lab resume", "Goes on with a run from its last checkpoint.")
+    if is_set(told.run):
+        go_on_with_seeds(told.run)
+        return
     with distributed.joined():
         session.finish(told.run, go_on(told.run), f"`lab resume {told.run}` goes on")

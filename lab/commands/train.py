@@ -96,9 +96,4 @@ def _defaults(kind: str, config: type, words: list[str]) -> tuple[Any, str]:
         known = Path(source).stem in generative.registry.PRESETS[kind]
         said = "the preset of the pair" if known else "default settings"
         return generative.registry.preset(kind, source), said
-    presets, default = agents.registry.PRESETS.get(kind, {}), config()
-    subject = peek(words, "--env") or default.env
-    name = split(subject)[1]
-    if name in presets:
-        return replace(presets[name], env=subject), "the preset of the pair"
-    return replace(default, env=subject), "default settings"
+    return agents.registry.preset(kind, peek(words, "--env") or config().env)

@@ -52,7 +52,8 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
         ({"options": '{"policy": 3}'}, "options has 'policy', expected some of learning_rate"),
         ({"options": '{"n_steps": 0}'}, "PPO refuses"),
         ({"algo": "SAC"}, "SAC refuses"),
-        ({"noise": 0.1}, "PPO draws from its policy"),
+        ({"noise": 0.1}, "PPO adds none"),
+        ({"noise": 0.1, "algo": "DQN"}, "DQN adds none"),
         ({"num_envs": 0}, "num_envs is 0"),
         ({"env": "tensor/CartPole-v1"}, "sb3 does not step those of tensor"),
         ({"env": "envpool/CartPole-v1"}, "sb3 does not step those of envpool"),
@@ -63,6 +64,12 @@ def test_a_learner_that_nobody_asks_any_more_stops() -> None:
 def test_settings_that_mean_nothing_are_refused(setting: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         sb3.Learner(sb3.Config(**setting))
+
+
+def test_an_environment_that_fails_is_named() -> None:
+    learner = sb3.Learner(sb3.Config(env="tests.probes:Breaks", run=RunConfig(steps=200)))
+    with pytest.raises(InputError, match=r"environment 0 .* step 3: it raised ValueError: motor on fire"):
+        list(learner.updates())
 
 
 def test_actions_that_do_not_begin_at_zero_are_refused() -> None:

@@ -1,11 +1,12 @@
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from agents import ppo
-from lab.commands import compare, report, train
+from lab.commands import compare, report, resume, train
 from training.errors import InputError
 from training.folder import RunFolder
 from training.run import RunConfig
@@ -30,7 +31,7 @@ def test_sets_of_runs_are_compared_by_their_last_evaluations(tmp_path: Path, mon
     compare.main(["three", "one", "--out", "page.html"])
     said = capsys.readouterr().out
     assert "200 (100 to 300)" in said
-    assert "150 (150 to 150)" in said
+    assert "150 (one run)" in said  # from which no interval follows
     assert "0.6667" in said
     page = Path("page.html").read_text()
     assert "three &gt; one" in page
@@ -70,6 +71,12 @@ def test_seeds_are_trained_side_by_side_and_judged_as_one(tmp_path: Path, monkey
     said = capfd.readouterr().out
     assert said.count("done after 1,024 steps") == 2
     assert "interquartile mean" in said
+
+    shutil.rmtree("two/seed_4")  # as if it had never begun
+    resume.main(["two"])
+    said = capfd.readouterr().out
+    assert "seed_3 is finished" in said
+    assert said.count("done after 1,024 steps") == 1
     with pytest.raises(InputError, match="two exists already"):
         train.main(["ppo", "--seeds", "2", "--dir", "two"])
     with pytest.raises(InputError, match="seeds is 0"):

@@ -126,6 +126,15 @@ def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "resume").iterdir()) == ["step_10", "step_100"]
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, TREES[1])
+        (tmp_path / f"resume/step_{step}/state.json").write_text("{")
+    with pytest.raises(InputError, match=r"no checkpoint of .* is whole"):
+        load_checkpoint(tmp_path)
+    assert len(list((tmp_path / "resume").iterdir())) == 2
+
+
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, TREES[1])
     save_checkpoint(tmp_path, 2, TREES[2])
