@@ -41,8 +41,7 @@ class Promise:
         Raises:
             InputError: when there are too few steps for a run length, or it is shorter than a stretch.
         """
-        if run_length <= STRETCH:
-            raise InputError(f"the run length is {run_length} steps, expected more than {STRETCH}")
+        check_run_length(run_length)
         highest, alpha = np.sort(stretches(score)), STRETCH / run_length
         if len(highest) < needed(alpha):
             raise InputError(
@@ -89,3 +88,9 @@ def check_episodes(alpha: float, episodes: int) -> int:
             f"alpha is {alpha} with {episodes} episodes to calibrate, expected {needed(alpha)} or more"
         )
     return needed(alpha)
+
+
+def check_run_length(steps: int) -> None:
+    """Raises InputError for one that is no longer than a stretch."""
+    if steps <= STRETCH:
+        raise InputError(f"the run length is {steps} steps, expected more than {STRETCH}")

@@ -4,6 +4,7 @@ The truth is in `info["fault"]`; nothing else tells the policy. A faulty episode
 same seed and policy, are equal until the fault first changes something; `first_change` finds that step.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ SENSING = (
 )
 ACTING = ("replace", "lost", "late", "gain", "offset", "jitter")
 FACTORS = ("scale", "gain", *DYNAMICS)  # kinds whose size multiplies: 1 changes nothing
+NOISES = ("noise", "autoregressive", "jitter")  # whose size is a deviation
 SWITCHES = ("stuck", "delay", "attack", "lost", "late", "start", "none")  # kinds that are on or off
 
 
@@ -107,6 +109,9 @@ class Fault:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"the fault's {name} is {value}, expected {least} or more")
+        if not math.isfinite(self.size) or (self.kind in NOISES and self.size < 0):
+            wanted = "a number of 0 or more" if self.kind in NOISES else "a number"
+            raise InputError(f"the fault's size is {self.size}, expected {wanted} for {self.kind}")
         if self.kind in ("dropout", "replace") and not 0 <= self.size <= 1:
             raise InputError(f"the fault's size is {self.size}, expected a probability for {self.kind}")
         if self.shape == "ramp" and self.kind in SWITCHES:

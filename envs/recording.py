@@ -253,10 +253,8 @@ def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) ->
     return frames
 
 
-def film(
-    act: Act, env: str, seed: int, device: torch.device | str = "cpu", *, every: int = 2, most: int = 300
-) -> tuple[list[np.ndarray], float]:
-    """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
+def drawing(env: str) -> gym.Env:
+    """One environment called `env` that draws its frames.
 
     Raises:
         InputError: for an environment that draws no pictures, or none here.
@@ -264,7 +262,19 @@ def film(
     draw_unseen()
     one = make_one(env, render_mode="rgb_array")
     if "rgb_array" not in one.metadata.get("render_modes", ()):
+        one.close()
         raise InputError(f"{env} draws no pictures, expected rgb_array among its render_modes")
+    return one
+
+
+def film(
+    act: Act, env: str, seed: int, device: torch.device | str = "cpu", *, every: int = 2, most: int = 300
+) -> tuple[list[np.ndarray], float]:
+    """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
+
+    The errors are those of `drawing`.
+    """
+    one = drawing(env)
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     obs, _ = one.reset(seed=seed)
     frames, total, ended = [frame(one)], 0.0, False

@@ -12,6 +12,7 @@ import generative.registry
 from agents.evaluation import evaluate
 from envs import make
 from envs.checking import check
+from envs.recording import drawing
 from envs.vector import split
 from generative import data
 from lab.snapshots import episode, snapshots
@@ -60,6 +61,8 @@ def _work(kind: str, cfg: Any) -> Work:
     seed_global(cfg.run.seed)
     if distributed.world() > 1 and kind not in TOGETHER:
         raise InputError(f"{kind} learns in one process, expected one of {', '.join(TOGETHER)} for more")
+    if hasattr(cfg, "env") and cfg.run.video:
+        drawing(cfg.env).close()  # refuses before anything is learned
     if kind in agents.registry.ENGINES:
         if cfg.run.init_from is not None:
             raise InputError(f"{kind} is another library, which cannot start from {cfg.run.init_from}")
@@ -74,6 +77,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
     check(split(cfg.env)[1])
     if envs.spaces.picture and kind not in (see := agents.registry.PICTURES):
         raise InputError(f"{cfg.env} shows pictures, expected one of {', '.join(see)} instead of {kind}")
+    if (warm_up := getattr(cfg, "warm_up", 0)) >= cfg.run.steps:
+        raise InputError(f"warm_up is {warm_up} of {cfg.run.steps} steps, expected less: nothing is learned")
     module = agents.registry.MODULES[kind]
     learner = module.Learner(cfg, envs.spaces)
     envs.to(learner.device)

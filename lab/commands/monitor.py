@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
+from anomaly.monitor_promise import check_episodes, check_run_length
 from anomaly.monitor_state import Scales
 from anomaly.monitor_statistics import Channels
 from anomaly.monitor_trial import cost, findings, judge, named_right, play
@@ -77,6 +78,10 @@ class Monitor:
             raise InputError(f"minutes is {self.minutes}, expected more than 0")
         if (self.run is None) == (self.log is None):
             raise InputError("expected a run's folder or --log EPISODES, one of them")
+        if self.run_length is not None:
+            check_run_length(self.run_length)
+        elif self.run is not None:
+            check_episodes(self.alpha, self.calibrate)
         if self.policy_check and self.run is None:
             raise InputError("--policy-check with --log, expected a run's folder: a log has no policy")
 

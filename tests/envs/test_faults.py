@@ -108,6 +108,8 @@ def test_force_scales_the_acceleration_and_is_whole_again_after_reset() -> None:
         ({"kind": "gain", "size": 2.0}, "expected continuous ones"),
         ({"kind": "lost", "actuators": (2,)}, "expected some of 0 to 1"),
         ({"kind": "dropout", "size": 2.0}, "expected a probability"),
+        ({"kind": "noise", "size": -1.0}, "size is -1.0, expected a number of 0 or more"),
+        ({"kind": "bias", "size": float("nan")}, "size is nan, expected a number"),
         ({"kind": "stuck", "shape": "ramp"}, "expected another shape"),
         ({"kind": "delay", "steps": 0}, "steps is 0, expected 1 or more"),
         ({"kind": "attack"}, "expected `attack`"),
