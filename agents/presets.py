@@ -44,8 +44,8 @@ HOPPER = replace(
 )
 
 PPO = {
-    # A mean greedy return of 475 after a median of 0.19 CPU seconds over 15 seeds, 0.30 at worst, 1/23 of
-    # Stable-Baselines3: `python -m benchmarks.agents --algo ppo --seeds 15`. 500.0 at the end of each of five
+    # A mean greedy return of 475 after a median of 0.12 CPU seconds over 9 seeds, 0.30 at worst, 1/19 of
+    # Stable-Baselines3: `python -m benchmarks.agents --algo ppo --seeds 9`. 500.0 at the end of each of five
     # whole runs: `python -m benchmarks.returns`. With λ = 0.95 one run in twenty collapsed near its end.
     "CartPole-v1": ppo.Config(
         env="CartPole-v1",
@@ -57,7 +57,7 @@ PPO = {
         max_norm=1.0,
         reward_scale=0.05,
     ),
-    # -78.7 at the end of 5 runs, -81.2 the worst, 9.1 CPU seconds; with minibatches of 256 and a lr of 1e-3
+    # -78.8 at the end of 5 runs, -80.6 the worst, 7.3 CPU seconds; with minibatches of 256 and a lr of 1e-3
     # two runs as long ended at -80.7 and -78.3:
     # `python -m benchmarks.returns --only ppo --env Acrobot-v1 --backend envpool`.
     "Acrobot-v1": ppo.Config(
@@ -72,7 +72,7 @@ PPO = {
         reward_scale=0.03,
         run=RunConfig(steps=500_000),
     ),
-    # -164.0 at the end of 5 runs, -170.1 the worst, 7.6 CPU seconds. Short rollouts or γ = 0.9 ended between
+    # -160.6 at the end of 5 runs, -165.2 the worst, 5.8 CPU seconds. Short rollouts or γ = 0.9 ended between
     # -165 and -230: `python -m benchmarks.returns --only ppo --env Pendulum-v1 --backend tensor`.
     "Pendulum-v1": ppo.Config(
         env="Pendulum-v1",
@@ -85,7 +85,7 @@ PPO = {
         shared=False,
         run=RunConfig(steps=100_000),
     ),
-    # 266.7 at the end of 5 runs, 258.0 the worst, 36 CPU seconds:
+    # 268.5 at the end of 5 runs, 247.3 the worst, 28 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env LunarLander-v3 --backend envpool --seeds 5`. A mean
     # greedy return of 200 after 5.5, the median of 5 runs: `python -m benchmarks.agents --algo lander`.
     # Without averaged weights three runs were at 180, 161 and 227 after as many steps again.
@@ -93,7 +93,7 @@ PPO = {
     # 281.2 at the end of one run, 43 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env LunarLanderContinuous-v3 --backend envpool --seeds 1`.
     "LunarLanderContinuous-v3": replace(LANDER, env="LunarLanderContinuous-v3", entropy_coef=0.0),
-    # 5,899 at the end of 3 runs, 5,695 the worst, 88 CPU seconds:
+    # 5,845 at the end of 3 runs, 5,530 the worst, 83 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env HalfCheetah-v5 --backend envpool --seeds 3`. Actions that
     # spread little at first did it: with a deviation of 1 and other settings a run ended at 1,583.
     "HalfCheetah-v5": replace(
@@ -110,11 +110,11 @@ PPO = {
         deviation=1.0,
         run=RunConfig(steps=2_000_000, evaluate_every=50_000),
     ),
-    # 2,860 at the end of 3 runs, 2,032 the worst, 117 CPU seconds:
+    # 2,984 at the end of 3 runs, 2,390 the worst, 105 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env Hopper-v5 --backend envpool --seeds 3`. With ReLU and a
     # deviation of 0.15 a run (seed 100) stood still at 1,005.
     "Hopper-v5": HOPPER,
-    # 4,830 at the end of 3 runs, 4,061 the worst, 163 CPU seconds:
+    # 4,551 at the end of 3 runs, 3,663 the worst, 150 CPU seconds:
     # `python -m benchmarks.returns --only ppo --env Walker2d-v5 --backend envpool --seeds 3`.
     "Walker2d-v5": replace(HOPPER, env="Walker2d-v5", average=0.9),
 }
@@ -138,7 +138,7 @@ DQN = {
         activation="tanh",
         run=RunConfig(steps=100_000),
     ),
-    # -87.1 at the end of 3 runs, -89.4 the worst: `python -m benchmarks.returns --only dqn --seeds 3`.
+    # -87.6 at the end of 3 runs, -88.4 the worst: `python -m benchmarks.returns --only dqn --seeds 3`.
     "Acrobot-v1": dqn.Config(
         env="Acrobot-v1",
         collect=16,
@@ -152,7 +152,7 @@ DQN = {
         activation="tanh",
         run=RunConfig(steps=60_000),
     ),
-    # 186.9 at the end of 3 runs, 165.1 the worst: `python -m benchmarks.returns --only dqn --seeds 3`.
+    # 181.5 at the end of 3 runs, 163.1 the worst: `python -m benchmarks.returns --only dqn --seeds 3`.
     "LunarLander-v3": dqn.Config(
         env="LunarLander-v3",
         num_envs=8,
@@ -206,7 +206,7 @@ A2C = {
 
 PQN = {
     # 500.0 at the end of each of 5 runs: `python -m benchmarks.returns --only pqn`. A mean greedy return of
-    # 475 after a median of 0.42 CPU seconds over 9 seeds: `python -m benchmarks.agents --algo pqn --seeds 9`.
+    # 475 after a median of 0.21 CPU seconds over 5 seeds: `python -m benchmarks.agents --algo pqn --seeds 5`.
     "CartPole-v1": pqn.Config(
         env="CartPole-v1",
         lam=0.97,
@@ -237,7 +237,7 @@ QR_DQN = {
         activation="tanh",
         run=RunConfig(steps=100_000),
     ),
-    # 217.0 at the end of 3 runs, 206.6 the worst: `python -m benchmarks.returns --only qr_dqn --seeds 3`.
+    # 229.4 at the end of 3 runs, 217.0 the worst: `python -m benchmarks.returns --only qr_dqn --seeds 3`.
     # A run whose ε fell to 0.03, with a lower lr and more updates, hovered to its end.
     "LunarLander-v3": qr_dqn.Config(
         env="LunarLander-v3",
@@ -258,7 +258,7 @@ QR_DQN = {
 }
 
 RAINBOW = {
-    # 500.0 at the end of both of 2 runs: `python -m benchmarks.returns --only rainbow --seeds 2`. C51 wants
+    # 499.5 at the end of 5 runs, 497.7 the worst: `python -m benchmarks.returns --only rainbow`. C51 wants
     # many updates: with a quarter of them runs ended between 100 and 240.
     "CartPole-v1": rainbow.Config(
         env="CartPole-v1",
@@ -279,7 +279,7 @@ RAINBOW = {
 }
 
 REINFORCE = {
-    # 499.9 at the end of 5 runs, 499.7 the worst: `python -m benchmarks.returns`.
+    # 500.0 at the end of each of 5 runs: `python -m benchmarks.returns --only reinforce`.
     "CartPole-v1": reinforce.Config(env="CartPole-v1", entropy_coef=0.01, reward_scale=0.05),
 }
 

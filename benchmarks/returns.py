@@ -1,6 +1,7 @@
 """How good agents become: every preset, several seeds, 100 greedy episodes each.
 
     python -m benchmarks.returns [--only ppo] [--env Acrobot-v1] [--backend envpool] [--seeds 5]
+    python -m benchmarks.returns --general InvertedPendulum-v5 [...]     with settings for any environment
 
 The return of a seed is the mean over its episodes; the interval is a bootstrap over seeds. Each seed is
 kept in a file of its own under `--dir`: what was stopped goes on, several processes may share seeds out by
@@ -21,11 +22,14 @@ import torch
 
 from agents import registry
 from agents.evaluation import evaluate, interval
+from agents.presets import GENERAL
 from envs.vector import BACKENDS
 from lab.learning import learn
 from training.files import writing
+from training.run import RunConfig
 
 EPISODES = 100
+GENERAL_STEPS = 200_000
 
 
 def measure(kind: str, cfg: Any, env: str) -> dict[str, float]:
@@ -39,9 +43,9 @@ def measure(kind: str, cfg: Any, env: str) -> dict[str, float]:
     return {"return": float(found), "seconds": seconds}
 
 
-def kept(folder: Path, kind: str, env: str, backend: str, seed: int) -> dict[str, float]:
+def kept(folder: Path, kind: str, cfg: Any, backend: str, seed: int) -> dict[str, float]:
     """What was measured of a seed with these settings before, or else now."""
-    cfg = registry.PRESETS[kind][env]
+    env = cfg.env
     cfg = cfg if backend == "gymnasium" else replace(cfg, env=f"{backend}/{env}")
     cfg = replace(cfg, run=replace(cfg.run, seed=seed, wandb="disabled", evaluate_every=0))
     file = folder / f"{kind}-{backend}-{env.replace('/', '-')}-{seed}.json"
@@ -58,6 +62,12 @@ def kept(folder: Path, kind: str, env: str, backend: str, seed: int) -> dict[str
     return found
 
 
+def without_presets(envs: list[str]) -> dict[str, dict[str, Any]]:
+    """What learns on environments that have no preset, by algorithm and environment."""
+    run = RunConfig(steps=GENERAL_STEPS)
+    return {kind: {env: replace(cfg, env=env, run=run) for env in envs} for kind, cfg in GENERAL.items()}
+
+
 def main() -> None:
     """Prints a row for every preset."""
     parser = argparse.ArgumentParser(
@@ -71,16 +81,17 @@ def main() -> None:
     parser.add_argument(
         "--dir", type=Path, default=Path("runs/benchmark-returns"), help="where they are kept"
     )
+    parser.add_argument("--general", nargs="+", help="environments whose presets, if any, are not used")
     told = parser.parse_args()
     torch.set_num_threads(1)
     print(f"| algorithm | environment | steps | return, {told.seeds} seeds | 95 % interval | worst | CPU s |")
     print("|---|---|---|---|---|---|---|")
     seeds = range(told.first, told.first + told.seeds)
-    for kind, presets in registry.PRESETS.items():
+    for kind, presets in (without_presets(told.general) if told.general else registry.PRESETS).items():
         for env, cfg in presets.items():
             if told.only not in (None, kind) or told.env not in (None, env):
                 continue
-            found = [kept(told.dir, kind, env, told.backend, seed) for seed in seeds]
+            found = [kept(told.dir, kind, cfg, told.backend, seed) for seed in seeds]
             returns = np.array([one["return"] for one in found])
             seconds = np.median([one["seconds"] for one in found])
             low, high = interval(returns)
