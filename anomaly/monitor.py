@@ -175,7 +175,7 @@ class RolloutMonitor(StepScores):
         self.make_bands([self.held, clean.part(np.arange(half))])
         return clean.part(np.arange(half, len(clean)))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Writes a model folder that `load` reads."""
         if not isinstance(self.transitions, Ensemble) or self.bands is None:
             raise InputError(
@@ -198,10 +198,10 @@ class RolloutMonitor(StepScores):
         }
         tensors, rest = pack(tree)
         told = {"kind": "monitor", "format": FORMAT, "config": asdict(self.cfg), "tree": rest}
-        save_model(folder, tensors, told)
+        save_model(Path(folder), tensors, told)
 
     @staticmethod
-    def load(folder: Path, policy: Policy | None = None) -> "RolloutMonitor":
+    def load(folder: Path | str, policy: Policy | None = None) -> "RolloutMonitor":
         """Reads what `save` wrote; it may be calibrated again, but keeps its bands.
 
         A monitor that was fitted with a policy needs it again.
@@ -209,7 +209,7 @@ class RolloutMonitor(StepScores):
         Raises:
             InputError: when the folder is missing, damaged or holds something else.
         """
-        tensors, description = load_model(folder)
+        tensors, description = load_model(Path(folder))
         if description.get("kind") != "monitor":
             raise InputError(f"{folder} holds a {description.get('kind')!r}, expected a monitor")
         tree: dict[str, Any] = unpack(tensors, description["tree"])

@@ -1,5 +1,6 @@
 """Environments with a monitor beside them: what to do when it raises an alarm."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ class MonitorWrapper(gym.Wrapper):
         fallback: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
         super().__init__(env)
-        _check(on_alarm)
+        _check(on_alarm, monitor)
         self._monitor, self._on_alarm, self._fallback = monitor, on_alarm, fallback
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
@@ -66,7 +67,7 @@ class VectorMonitorWrapper(gym.vector.VectorWrapper):
     ) -> None:
         """Raises InputError for an autoreset mode that hides where an episode begins."""
         super().__init__(env)
-        _check(on_alarm)
+        _check(on_alarm, monitor)
         if on_alarm == "stop":
             raise InputError(
                 "on_alarm is 'stop', expected another: a vector of environments stops as a whole"
@@ -96,6 +97,8 @@ class VectorMonitorWrapper(gym.vector.VectorWrapper):
         return obs, reward, terminated, truncated, info | {"monitor": verdict}
 
 
-def _check(on_alarm: OnAlarm) -> None:
+def _check(on_alarm: OnAlarm, monitor: RolloutMonitor) -> None:
+    if math.isinf(monitor.threshold):
+        raise InputError("the monitor is not calibrated, expected monitor.calibrate(clean) before")
     if not callable(on_alarm) and on_alarm not in ("note", "stop", "virtual"):
         raise InputError(f"on_alarm is {on_alarm!r}, expected a function, note, stop or virtual")

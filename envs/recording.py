@@ -156,6 +156,8 @@ def record(
     envs: list[gym.Env] = [Replayable(make_one(env), i) for i in range(len(seeds))]
     if faults is not None:
         envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
+    if not envs:
+        raise InputError("there are no seeds to play, expected one or more")
     if max_steps is None:
         limited = envs[0].spec is not None and envs[0].spec.max_episode_steps is not None
         max_steps = sys.maxsize if limited else 10_000

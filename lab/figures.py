@@ -132,7 +132,7 @@ def efficiency(bands: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.
             bands.items(), cycle((NORMAL, *FAULTS)), strict=False
         ):
             axes.fill_between(step, low, high, color=color, alpha=0.18, lw=0)
-            axes.plot(step, middle, color=color, lw=1.6, label=name)
+            axes.plot(step, middle, color=color, lw=1.6, label=name, marker="o" if len(step) == 1 else None)
         axes.set(xlabel="environment steps", ylabel="return")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.legend(loc="lower right")

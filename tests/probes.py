@@ -100,6 +100,18 @@ class Pair(gym.Env):
         return np.ones(1, np.float32), float(action[0] + action[1]), True, False, {}
 
 
+class Wears(Pair):
+    """Fails in its thousandth step."""
+
+    done = 0
+
+    def step(self, action: np.ndarray) -> tuple:
+        self.done += 1
+        if self.done == 1_000:
+            raise ValueError("worn out")
+        return super().step(action)
+
+
 class Switches(gym.Env):
     """Three switches; the middle one should be off, the others on."""
 

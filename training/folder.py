@@ -94,7 +94,7 @@ class RunFolder:
     def discard(self) -> None:
         """Takes away what was made, when the run failed before it had anything to keep."""
         self.close()
-        if (self.path / "best").exists() or (self.path / "resume").exists():
+        if self.size() or (self.path / "best").exists() or (self.path / "resume").exists():
             return
         for entry in [self.path] if self._made else list(self.path.iterdir()):
             if entry.is_dir():

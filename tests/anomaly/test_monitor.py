@@ -320,7 +320,12 @@ def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: P
             "3 sensors and 1 actions, the monitor of CartPole-v1 expects 4 and 2",
         ),
         (lambda m: MonitorWrapper(make_one(ENV), m, "shout"), "on_alarm is 'shout'"),
-        (lambda m: RolloutMonitor.load(Path("nowhere")), "does not exist"),
+        (lambda m: RolloutMonitor.load("nowhere"), "does not exist"),
+        (
+            lambda m: MonitorWrapper(make_one(ENV), RolloutMonitor(m.cfg, m.scales, m.transitions, m.places)),
+            "the monitor is not calibrated",
+        ),
+        (lambda m: episodes(range(0)), "no seeds to play"),
         (lambda m: Rule(cooldown=0), "cooldown is 0"),
     ],
 )

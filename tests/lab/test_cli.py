@@ -10,7 +10,9 @@ import pytest
 
 from lab import cli
 from lab.cli import COMMANDS
+from lab.commands import train
 from tests.processes import lab
+from training.errors import InputError
 
 
 def test_version_and_help() -> None:
@@ -39,6 +41,15 @@ def test_every_command_explains_itself(
     said = capsys.readouterr()
     assert (code, said.err) == (0, "")
     assert f"usage: lab {command}" in said.out
+
+
+def test_what_was_learned_stays_when_the_environment_fails(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    words = "ppo --env tests.probes:Wears --steps 50000 --evaluate-every 0 --no-normalise-obs --dir worn"
+    with pytest.raises(InputError, match="it raised ValueError: worn out"):
+        train.main(words.split())
+    assert len(Path("worn/metrics.jsonl").read_text().splitlines()) > 3
 
 
 def test_a_run_leaves_what_was_promised(place: Path) -> None:
