@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 
+from envs.masks import MaskedBox, choices
 from training.errors import InputError
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ class Replayable(gym.Wrapper):
         super().__init__(env)
         self._limit_s, self._alarm = limit_s, _alarm()
         self._index, self._episode = index, -1
+        seen, forbids = env.observation_space, choices(env.action_space) > 0
+        # Where a reset gives a mask it is part of what is seen, unless that is a picture.
+        self._no_mask = forbids and not isinstance(seen, MaskedBox) and len(seen.shape or ()) == 1
         self._first: int | None = None  # the seed of the first reset
         self._actions: list[Any] = []
 
@@ -55,6 +59,8 @@ class Replayable(gym.Wrapper):
         self._actions.append(action)
         obs, reward, terminated, truncated, info = self._named(lambda: self.env.step(action))
         self._check(obs, reward)
+        if self._no_mask and "action_mask" in info:
+            raise self._error("gives an action_mask, which its reset did not, expected it in both")
         return obs, reward, terminated, truncated, info
 
     def _named(self, call: Callable[[], T]) -> T:

@@ -145,6 +145,13 @@ class MaskedPair(Pair):
         return {"action_mask": np.array([0, 1, 0, self.steps == 0, self.steps == 1], np.int8)}
 
 
+class MaskedLate(Pair):
+    """Says what is forbidden once it is too late."""
+
+    def step(self, action: np.ndarray) -> tuple:
+        return *super().step(action)[:4], {"action_mask": np.array([1, 0, 1, 0, 0], np.int8)}
+
+
 class Masked(gym.Env):
     """Three actions, the higher the better paid; the highest is never allowed, the others are in turn."""
 

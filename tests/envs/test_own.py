@@ -70,6 +70,12 @@ def test_what_fails_is_named_by_environment_seed_and_step(what: str, message: st
         play()
 
 
+def test_a_mask_that_the_reset_does_not_give_is_not_passed_over() -> None:
+    envs = make("tests.probes:MaskedLate", 2, seed=0)
+    with pytest.raises(InputError, match="step 1: it gives an action_mask, which its reset did not"):
+        envs.step(torch.zeros(2, 2, dtype=torch.int64))
+
+
 def test_a_class_is_found_by_module_and_name() -> None:
     envs = make("tests.probes:Pair", 2, seed=0)
     assert envs.spaces.choices == (2, 3)
