@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,10 +255,27 @@ def test_damaged_checkpoints_are_dropped_and_do_not_crowd_out_new_ones(straight,
     words = [*CASES["ppo"][0].split(), "--dir", "run"]
     assert run(sys.executable, "-c", STOP_AT_YIELD, "ppo", "12", *words, cwd=tmp_path).returncode == 143
     (checkpoint,) = (tmp_path / "run" / "resume").iterdir()
+    for step in (10**8, 10**9):  # as many as are kept, and later than any that the run will write
+        damaged = shutil.copytree(checkpoint, checkpoint.with_name(f"step_{step}"))
+        (damaged / "state.safetensors").write_bytes(b"")
+    again = lab("resume", "run", cwd=tmp_path)
+    assert (again.returncode, again.stderr.count("lab: warning:")) == (0, 2)
+    assert result(tmp_path / "run") == straight("ppo")
+    assert not damaged.exists()
+
+
+def test_without_a_whole_checkpoint_a_run_begins_again_only_when_they_are_gone(
+    straight, tmp_path: Path
+) -> None:
+    words = [*CASES["ppo"][0].split(), "--dir", "run"]
+    assert run(sys.executable, "-c", STOP_AT_YIELD, "ppo", "12", *words, cwd=tmp_path).returncode == 143
+    (checkpoint,) = (tmp_path / "run" / "resume").iterdir()
     (checkpoint / "state.safetensors").write_bytes(b"")
+    refused = lab("resume", "run", cwd=tmp_path)
+    assert (refused.returncode, "no checkpoint of run is whole" in refused.stderr) == (2, True)
+    shutil.rmtree(checkpoint.parent)
     again = lab("resume", "run", cwd=tmp_path)
     assert (again.returncode, "it starts again" in again.stdout) == (0, True)
-    assert again.stderr.count("lab: warning:") == 1
     assert result(tmp_path / "run") == straight("ppo")
 
 
