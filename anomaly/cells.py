@@ -1,8 +1,8 @@
 """What the cells of a column say: numbers, dates or words, and which are missing.
 
-Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5 or 2e-3. Dates follow ISO
-8601: 2024-05-31, with a time or without; a zone is dropped, as what counts is the clock on the wall. Whatever
-else is found is refused with row and column.
+Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5, 2e-3 or 12.5%, which is
+0.125. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or without; a zone is
+dropped, as what counts is the clock on the wall. Whatever else is found is refused with row and column.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,18 @@ from jaxtyping import Float
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?$"
+COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?( ?%)?$"
 GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
-DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?)?$"
+POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+$"  # points group digits, a comma begins the decimals
+DAY = r"(\d{4}-\d\d-\d\d|\d{4}/\d\d?/\d\d?|\d\d?\.\d\d?\.\d{4})"
+DATE = rf"^{DAY}([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?)?$"
+ISO = (  # what makes the other days those of ISO 8601
+    (r"^(\d\d?)\.(\d\d?)\.(\d{4})", r"\3-\2-\1"),
+    (r"^(\d{4})/(\d\d?)/(\d\d?)", r"\1-\2-\3"),
+    (r"^(\d{4})-(\d)-", r"\1-0\2-"),
+    (r"^(\d{4}-\d\d)-(\d)\b", r"\1-0\2"),
+)
 ZONE = r"( ?(Z|[+-]\d\d:?\d\d))$"
 LARGEST = 1e150  # what can still be squared
 
@@ -80,12 +88,21 @@ def numbers(cells: pa.ChunkedArray | pa.Array, place: Place) -> Float[np.ndarray
         first = _first(pc.invert(pc.match_substring_regex(text, NUMBER)))
         if first is not None:
             raise place.refuse(first, text[first], "a number such as 1.5")
-        found = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        found = _plain(text)
     bad = np.abs(found) > LARGEST
     if bad.any():
         at = int(bad.argmax())
         raise place.refuse(at, cells[at], f"a number up to {LARGEST:g}")
     return found
+
+
+def _plain(text: pa.Array) -> Float[np.ndarray, " B"]:
+    """The numbers that text spells by NUMBER."""
+    percent = pc.ends_with(text, "%").fill_null(False)
+    if not pc.any(percent).as_py():
+        return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    found = pc.utf8_rtrim(text, " %").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.where(percent, found / 100, found)
 
 
 def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
@@ -95,21 +112,35 @@ def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
         InputError: for a cell that is no date.
     """
     if is_date(cells.type):
-        local = pc.local_timestamp(cells) if getattr(cells.type, "tz", None) else cells
-        times = _one(local).cast(pa.timestamp("us"), safe=False)
+        times = _one(_local(cells, place)).cast(pa.timestamp("us"), safe=False)
     else:
         text = words(cells, place)
         first = _first(pc.invert(pc.match_substring_regex(text, DATE)))
         if first is not None:
             raise place.refuse(first, text[first], "a date such as 2024-05-31 or 2024-05-31 18:45:00")
-        text = pc.replace_substring_regex(text, ZONE, "")
+        iso = pc.replace_substring_regex(text, ZONE, "")
+        for written, wanted in ISO:
+            iso = pc.replace_substring_regex(iso, written, wanted)
         try:
-            times = text.cast(pa.timestamp("us"))
+            times = iso.cast(pa.timestamp("us"))
         except pa.ArrowInvalid:
-            at = next(i for i, cell in enumerate(text) if not _castable(cell))
+            at = next(i for i, cell in enumerate(iso) if not _castable(cell))
             raise place.refuse(at, text[at], "a day of the calendar") from None
     micro = times.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
     return micro / 1e6
+
+
+def _local(cells: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """What the clock on the wall showed."""
+    zone = getattr(cells.type, "tz", None)
+    if zone is None:
+        return cells
+    try:
+        return pc.local_timestamp(cells)
+    except pa.ArrowInvalid:
+        raise InputError(
+            f"{place.source}: column {place.column!r} has the time zone {zone!r}, expected a known one"
+        ) from None
 
 
 def _castable(cell: pa.Scalar) -> bool:

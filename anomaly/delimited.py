@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anomaly.cells import COMMA, GROUPED
+from anomaly.cells import COMMA, GROUPED, POINTS
 from training.errors import InputError
 
 MAX_COLUMNS = 10_000
@@ -73,7 +73,10 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         with _Watched(path) as file, csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
-                yield _rewritten(table, COMMA, ".") if separator == ";" else _rewritten(table, GROUPED, "")
+                if separator == ";":
+                    yield _rewritten(_rewritten(table, POINTS, ".", ""), COMMA, ",", ".")
+                else:
+                    yield _rewritten(table, GROUPED, ",", "")
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise InputError(_told(path, str(error), before + 1)) from None
 
@@ -101,13 +104,13 @@ def _must_differ(names: tuple[str, ...], path: Path) -> None:
         raise InputError(f"{path} has the column {twice!r} twice, expected names that differ")
 
 
-def _rewritten(table: pa.Table, pattern: str, comma: str) -> pa.Table:
-    """With `comma` for the commas of cells that match; other text keeps its own."""
+def _rewritten(table: pa.Table, pattern: str, mark: str, new: str) -> pa.Table:
+    """With `new` for the marks of cells that match; other text keeps its own."""
     columns = []
     for column in table.columns:
         if pc.any(pc.match_substring(column, ",")).as_py():
             matches = pc.match_substring_regex(column, pattern)
-            column = pc.if_else(matches, pc.replace_substring(column, ",", comma), column)
+            column = pc.if_else(matches, pc.replace_substring(column, mark, new), column)
         columns.append(column)
     return pa.table(columns, names=table.column_names)
 
