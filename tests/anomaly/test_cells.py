@@ -1,0 +1,82 @@
+"""What cells say: numbers, dates, words, gaps."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly.cells import Place, instants, numbers, words
+from training.errors import InputError
+
+HERE = Place("t.csv", "b", 10)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(-1e100, 1e100) | st.none(), max_size=20))
+def test_numbers_are_what_was_written(values: list) -> None:
+    cells = pa.chunked_array([pa.array(["" if v is None else repr(v) for v in values], pa.string())])
+    expected = np.array([np.nan if v is None else v for v in values], float)
+    np.testing.assert_array_equal(numbers(cells, HERE), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=12) | st.text("0123456789.eE+- ", max_size=9))
+def test_a_cell_is_a_number_missing_or_refused_with_its_row(text: str) -> None:
+    cells = pa.chunked_array([pa.array(["1", text])])
+    trimmed = words(cells, HERE)[1].as_py()
+    if trimmed is None:
+        assert np.isnan(numbers(cells, HERE)[1])
+    elif (
+        re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", trimmed)
+        and abs(float(trimmed)) < 1e150
+    ):
+        assert numbers(cells, HERE)[1] == float(trimmed)
+    else:
+        with pytest.raises(InputError, match="column 'b', row 11 is"):
+            numbers(cells, HERE)
+
+
+@pytest.mark.parametrize(
+    "cell", ["1,5", "1e400", "-1e400", "inf", "-Infinity", "0x10", "1_000", "1 000", "1.2.3", "--1", "٣"]
+)
+def test_what_is_no_finite_number_is_refused(cell: str) -> None:
+    with pytest.raises(InputError, match=r"t\.csv: column 'b', row 11 is .* expected a number"):
+        numbers(pa.chunked_array([pa.array(["1", cell])]), HERE)
+
+
+def test_a_percentage_is_a_hundredth() -> None:
+    cells = pa.chunked_array([pa.array(["12.5%", "0.125", "-3 %", "", "1e2%"])])
+    np.testing.assert_array_equal(numbers(cells, HERE), [0.125, 0.125, -0.03, np.nan, 1.0])
+
+
+@pytest.mark.parametrize(
+    "cell", ["2024/05/01 06:30", "2024/5/1 06:30", "01.05.2024 06:30", "1.5.2024 06:30:00"]
+)
+def test_dates_of_other_forms_are_those_of_iso_8601(cell: str) -> None:
+    found = instants(pa.chunked_array([pa.array([cell, "2024-05-01T06:30:00"])]), HERE)
+    assert found[0] == found[1]
+
+
+def test_an_unknown_time_zone_is_refused() -> None:
+    cells = pa.chunked_array([pa.array([0], pa.timestamp("s", "Mars/Olympus"))])
+    with pytest.raises(InputError, match="time zone 'Mars/Olympus'"):
+        instants(cells, HERE)
+
+
+def test_dates_by_hand() -> None:
+    cells = ["1970-01-02", "1970-01-01 00:01", "1970-01-01T00:00:02.5Z", "1970-01-01 01:00:00+09:00", "NA"]
+    found = instants(pa.chunked_array([pa.array(cells)]), HERE)
+    np.testing.assert_array_equal(found, [86_400, 60, 2.5, 3_600, np.nan])
+    typed = pa.array([0, 90_061, None], pa.timestamp("s"))
+    np.testing.assert_array_equal(instants(pa.chunked_array([typed]), HERE), [0, 90_061, np.nan])
+
+
+@pytest.mark.parametrize(
+    "cell", ["2024-02-30", "2024-13-01", "31.02.2024", "5/31/2024", "yesterday", "2024-01-01 25:00"]
+)
+def test_what_is_no_date_is_refused(cell: str) -> None:
+    with pytest.raises(InputError, match="column 'b', row 11 is"):
+        instants(pa.chunked_array([pa.array(["2024-01-01", cell])]), HERE)
