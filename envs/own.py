@@ -39,7 +39,14 @@ def made(env: str, **options: Any) -> gym.Env:
     try:
         if env.startswith("ALE/"):
             import ale_py  # noqa: F401  (registers Atari's)
-        return own(env, **options) or gym.make(env, disable_env_checker=True, **options)
-    except (gym.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
+        found = own(env, **options) or gym.make(env, disable_env_checker=True, **options)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever users' code raises, beside Gymnasium's errors
+        kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
-        raise InputError(f"the environment {env!r} cannot be made: {reason}") from None
+        raise InputError(f"the environment {env!r} cannot be made: {kind}{reason}") from None
+    for name in ("observation_space", "action_space"):
+        if not isinstance(getattr(found.unwrapped, name, None), gym.Space):
+            raise InputError(f"the environment {env!r} has no {name}, expected one of gymnasium.spaces")
+    return found

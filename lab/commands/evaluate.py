@@ -82,7 +82,8 @@ def main(words: list[str]) -> None:
     lengths = episodes.length
     print(f"  length      {lengths.mean():.1f}  (shortest {lengths.min()}, longest {lengths.max()})")
     if told.record:
-        file = run / "rollouts" / f"{'sampled' if told.sample else 'greedy'}-{told.seed}.npz"
+        name = f"{'best-' if told.best else ''}{'sampled' if told.sample else 'greedy'}-{told.seed}"
+        file = run / "rollouts" / f"{name}.npz"
         episodes.save(file)
         print(f"  recorded    {file}")
 

@@ -121,3 +121,22 @@ def test_an_id_of_a_module_in_this_folder_is_found(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert make("registers_copy:here/Copy-v0", 2, seed=0).spaces.discrete == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class Mine(gym.Env:", "SyntaxError"),
+        ("class Mine(gym.Env): pass", "has no observation_space, expected one of gymnasium.spaces"),
+        ("class Mine(gym.Env):\n    def __init__(self): raise OSError('no port')", "OSError: no port"),
+        ("class Mine(gym.Env):\n    def __init__(self): raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_classes_that_cannot_be_made_are_refused(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"mine_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(f"import gymnasium as gym\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=f"'{module}:Mine' .*{message}"):
+        make(f"{module}:Mine", 1, seed=0)
