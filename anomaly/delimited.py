@@ -4,6 +4,9 @@ import csv as plain_csv
 import gzip
 import io
 import re
+import sys
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from training.errors import InputError
 
 MAX_COLUMNS = 10_000
 BYTES = 4 << 20  # of text parsed at once; no line may be longer
+PATIENCE = 10_000  # milliseconds at most that a file waits for Arrow's thread
 SEPARATORS = ",;\t|"
 
 
@@ -69,16 +73,29 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
     )
     options = csv.ReadOptions(use_threads=False, block_size=BYTES, column_names=names, skip_rows=before)
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    file, reader = _Watched(path), None
+    held = sys.getrefcount(file)
     try:
-        with _Watched(path) as file, csv.open_csv(file, options, parse, convert) as reader:
+        with csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
                 if separator == ";":
                     yield _rewritten(_rewritten(table, POINTS, ".", ""), COMMA, ",", ".")
                 else:
                     yield _rewritten(table, GROUPED, ",", "")
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise InputError(_told(path, str(error), before + 1)) from None
+    except pa.ArrowInvalid as error:
+        raise InputError(file.problem or _told(path, str(error), before + 1)) from None
+    finally:
+        # Arrow's thread, which reads ahead, must let go of the file: a thread that comes back to Python when
+        # the interpreter has ended takes the process down with it.
+        del reader
+        for _ in range(PATIENCE):
+            if sys.getrefcount(file) <= held:
+                break
+            time.sleep(0.001)
+        file.close()
+    if file.problem:
+        raise InputError(file.problem)
 
 
 def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path: Path) -> list[str]:
@@ -140,25 +157,35 @@ def _undecoded(path: Path) -> str:
 
 
 class _Watched(io.RawIOBase):
-    """The bytes of a file; a NUL among them is refused, and an odd number of quotes: one is never closed."""
+    """The bytes of a file up to its first `problem`: a NUL, a quote that is never closed, damage.
+
+    It is kept instead of raised: a traceback would hold the file, and Arrow's thread raises nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path, self.file, self.lines, self.quotes = path, _open(path), 0, 0
+        self.path, self.file, self.lines, self.quotes, self.problem = path, _open(path), 0, 0, ""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
+        if self.problem:
+            return b""
+        try:
+            data = self.file.read(size)
+        except (OSError, EOFError, zlib.error) as error:
+            self.problem = f"{self.path} cannot be read as CSV: {error}"
+            return b""
         at = data.find(b"\0")
         if at >= 0:
             line = self.lines + data.count(b"\n", 0, at) + 1
-            raise InputError(f"{self.path}, line {line} has a NUL byte, expected text")
+            self.problem = f"{self.path}, line {line} has a NUL byte, expected text"
+            return b""
         self.lines += data.count(b"\n")
         self.quotes += data.count(b'"')
         if not data and size and self.quotes % 2:
-            raise InputError(f"{self.path} has a quote that is never closed, expected them in pairs")
+            self.problem = f"{self.path} has a quote that is never closed, expected them in pairs"
         return data
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,25 @@ def test_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes) -> No
         read(written(tmp_path, content))
     assert BAD[content] in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"a,b\n", b"a,b\n1,2\n3,4,5\n1,2\n", b"a,b\n1,2\n"])
+def test_nothing_holds_a_file_that_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    found: list[weakref.ref] = []
+
+    class Noted(delimited._Watched):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            found.append(weakref.ref(self))
+
+    monkeypatch.setattr(delimited, "_Watched", Noted)
+    for _ in range(50):
+        with suppress(InputError):
+            read(written(tmp_path, content))
+    assert len(found) == 50
+    assert not any(file() for file in found)
 
 
 def test_the_row_of_an_error_counts_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
