@@ -58,6 +58,8 @@ class Config:
     reward_scale: float = 1.0  # rewards are multiplied by this before learning
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -86,7 +88,8 @@ class QNetwork(ActionValues):
     """Values of all actions: (B, O) -> (B, A, 1)."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__(spaces, cfg.hidden, cfg.activation, dueling=cfg.dueling)
+        more = {"dueling": cfg.dueling, "normalise": cfg.normalise_obs}
+        super().__init__(spaces, cfg.hidden, cfg.activation, **more)
 
 
 class Learner:
@@ -104,7 +107,7 @@ class Learner:
         self.slow.load_state_dict(self.model.state_dict())
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         windows = Windows(cfg.n_step, cfg.gamma, cfg.reward_scale)
-        self.replay = Replay(cfg.replay, windows, self.device, spaces.picture)
+        self.replay = Replay(cfg.replay, windows, self.device, spaces.picture, normalise=cfg.normalise_reward)
         self.generator = torch_generator(cfg.run.seed, "dqn", self.device)
         self.step = 0
         self.bouts = 0
@@ -121,6 +124,7 @@ class Learner:
         begins = envs.begins
         rollout = play(envs, self.model.act, self.cfg.collect, self.epsilon, self.generator)
         self.replay.add(rollout, begins)
+        self.model.notice(rollout.obs)
         self.step += envs.num_envs * self.cfg.collect
 
     def learn(self) -> Metrics:

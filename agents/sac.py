@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.parts.heads import SquashedGaussian
+from agents.parts.pictures import observation_norm
 from agents.parts.replay import Experience, Replay, Windows
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_positive, check_share
@@ -52,6 +53,8 @@ class Config:
     reward_scale: float = 1.0  # rewards are multiplied by this before learning
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -102,10 +105,15 @@ class Actor(nn.Module):
         if not spaces.bounded:
             raise InputError(f"{cfg.env} has actions without bounds, sac expects bounds on all: try ppo")
         self.head = SquashedGaussian(spaces.actions)
+        self.norm = observation_norm(spaces) if cfg.normalise_obs else None
         self.net = mlp(spaces.obs, cfg.hidden, 2 * spaces.actions, cfg.activation, output_gain=0.01)
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> Float[Tensor, "*N P"]:
-        return self.net(obs)
+        return self.net(self.seen(obs))
+
+    def seen(self, obs: Float[Tensor, "*N O"]) -> Float[Tensor, "*N O"]:
+        """Observations as the networks see them, the critics' too."""
+        return obs if self.norm is None else self.norm(obs)
 
     @torch.inference_mode()
     def act(
@@ -159,7 +167,8 @@ class Learner:
         self.policy_optimizer = Adam(self.model.parameters(), cfg.lr)
         self.critic_optimizer = Adam(self.critic.parameters(), cfg.lr)
         self.temperature_optimizer = Adam(self.temperature.parameters(), cfg.lr)
-        self.replay = Replay(cfg.replay, Windows(1, cfg.gamma, cfg.reward_scale), self.device)
+        windows = Windows(1, cfg.gamma, cfg.reward_scale)
+        self.replay = Replay(cfg.replay, windows, self.device, normalise=cfg.normalise_reward)
         self.generator = torch_generator(cfg.run.seed, "sac", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
@@ -169,12 +178,15 @@ class Learner:
         shape = (self.cfg.collect, envs.num_envs)
         even = torch.rand(*shape, self.spaces.actions, generator=self.generator, device=self.device) * 2 - 1
         drawn = self.model.head.noise(*shape, generator=self.generator)
-        rows = []
+        rows, begins = [], envs.begins
         for guess, noise in zip(even, drawn, strict=True):
             with torch.inference_mode():
                 chosen = self.model.head.sample(self.model(envs.obs), noise)
             rows.append(envs.step(guess if self.step < self.cfg.warm_up else chosen))
-        self.replay.add(Transition.stack(rows))
+        rollout = Transition.stack(rows)
+        self.replay.add(rollout, begins)
+        if self.model.norm is not None:
+            self.model.norm.update(rollout.obs)
         self.step += envs.num_envs * self.cfg.collect
 
     def learn(self) -> Metrics:
@@ -190,7 +202,8 @@ class Learner:
         """One step of Adam on each loss."""
         metrics = self._learn_critic(rows, noise[0])
         action, log_prob = self.model.head.draw(self.model(rows.obs), noise[1])
-        loss, said = policy_loss(log_prob, self.critic(rows.obs, action), self.temperature.log.detach().exp())
+        q = self.critic(self.model.seen(rows.obs), action)
+        loss, said = policy_loss(log_prob, q, self.temperature.log.detach().exp())
         said["grad/norm"] = self.policy_optimizer.descend(loss, self.cfg.max_norm)
         loss, more = temperature_loss(self.temperature.log, log_prob, -float(self.spaces.actions))
         self.temperature_optimizer.descend(loss, self.cfg.max_norm)
@@ -203,8 +216,8 @@ class Learner:
         temperature = self.temperature.log.detach().exp()
         with torch.no_grad():
             action, log_prob = self.model.head.draw(self.model(rows.next_obs), noise)
-            q_next_slow = self.slow(rows.next_obs, action)
-        q = self.critic(rows.obs, rows.action)
+            q_next_slow = self.slow(self.model.seen(rows.next_obs), action)
+        q = self.critic(self.model.seen(rows.obs), rows.action)
         loss, metrics = critic_loss(q, q_next_slow, log_prob, rows.reward, rows.discount, temperature)
         self.critic_optimizer.descend(loss, self.cfg.max_norm)
         return metrics

@@ -1,8 +1,9 @@
 """What the cells of a column say: numbers, dates or words, and which are missing.
 
-Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5, 2e-3 or 12.5%, which is
-0.125. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or without; a zone is
-dropped, as what counts is the clock on the wall. Whatever else is found is refused with row and column.
+Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5, 2e-3, true, which is 1, or
+12.5%, which is 0.125. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or
+without, or a time alone, 18:45; a zone is dropped, as what counts is the clock on the wall. Whatever else is
+found is refused with row and column.
 """
 
 from dataclasses import dataclass
@@ -15,19 +16,27 @@ from jaxtyping import Float
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?$"
+NUMBER = r"^([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|(?i:true|false))$"
+WHOLE = r"^([+-]?\d+)\.0+$"
 COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?( ?%)?$"
 GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+$"  # points group digits, a comma begins the decimals
 DAY = r"(\d{4}-\d\d-\d\d|\d{4}/\d\d?/\d\d?|\d\d?\.\d\d?\.\d{4})"
-DATE = rf"^{DAY}([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d:?\d\d))?)?$"
-ISO = (  # what makes the other days those of ISO 8601
+CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
+DATE = rf"^({DAY}([T ]{CLOCK}( ?(Z|[+-]\d\d:?\d\d))?)?|{CLOCK})$"
+OTHER_DATES = (  # of which day and month cannot be told apart, or which name no day
+    r"(?i)^(\d\d?([/-]|\. ?)\d\d?([/-]|\. ?)(\d{4}|\d\d)|\d\d?[. -]+[a-z]{3,9}[., -]+\d{4}"
+    r"|([a-z]{3,9}, )?[a-z]{3,9} \d\d?,? \d{4}|\d{4}[-/]\d\d?)([ ,T]|$)"
+)
+ISO = (  # what makes the others dates of ISO 8601
+    (r"^(\d\d:)", r"1970-01-01 \1"),
     (r"^(\d\d?)\.(\d\d?)\.(\d{4})", r"\3-\2-\1"),
     (r"^(\d{4})/(\d\d?)/(\d\d?)", r"\1-\2-\3"),
     (r"^(\d{4})-(\d)-", r"\1-0\2-"),
     (r"^(\d{4}-\d\d)-(\d)\b", r"\1-0\2"),
 )
 ZONE = r"( ?(Z|[+-]\d\d:?\d\d))$"
+TRUTH = ("false", "true")  # 0 and 1
 LARGEST = 1e150  # what can still be squared
 
 
@@ -75,6 +84,13 @@ def words(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
     return pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, pa.string()), text)
 
 
+def categories(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
+    """`words` by which the same thing is the same word in every format: 1 and 1.0, true and True."""
+    text = pc.replace_substring_regex(words(cells, place), WHOLE, r"\1")
+    small = pc.utf8_lower(text)
+    return pc.if_else(pc.is_in(small, pa.array(TRUTH)), small, text)
+
+
 def numbers(cells: pa.ChunkedArray | pa.Array, place: Place) -> Float[np.ndarray, " B"]:
     """The numbers of cells, NaN where missing.
 
@@ -98,11 +114,14 @@ def numbers(cells: pa.ChunkedArray | pa.Array, place: Place) -> Float[np.ndarray
 
 def _plain(text: pa.Array) -> Float[np.ndarray, " B"]:
     """The numbers that text spells by NUMBER."""
-    percent = pc.ends_with(text, "%").fill_null(False)
-    if not pc.any(percent).as_py():
+    try:
         return text.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    found = pc.utf8_rtrim(text, " %").cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return np.where(percent, found / 100, found)
+    except pa.ArrowInvalid:  # percentages or truths are among them
+        percent = pc.ends_with(text, "%").fill_null(False)
+        place = pc.index_in(pc.utf8_lower(text), pa.array(TRUTH))
+        text = pc.if_else(place.is_valid(), place.cast(pa.string()), pc.utf8_rtrim(text, " %"))
+        found = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return np.where(percent, found / 100, found)
 
 
 def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:

@@ -177,9 +177,9 @@ class Detector:
         """Which input each feature comes from."""
         return self.windows.owners(self.encoder.owner) if self.windows else self.encoder.owner
 
-    def shown(self, x: Float[np.ndarray, " F"], i: int) -> str:
+    def shown(self, x: Float[np.ndarray, " F"], i: int, novel: bool = False) -> str:
         """Input number `i` as a reader would write the cell, in the newest row of a window."""
-        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i)
+        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i, novel)
 
     @property
     def flags(self) -> bool:

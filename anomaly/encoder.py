@@ -110,9 +110,16 @@ class Encoder:
         """Which inputs of each row are such as no fitted row had."""
         return np.stack([_novel(coding, cells[coding.column]) for coding in self.codings], axis=1)
 
-    def shown(self, x: Float[np.ndarray, " F"], i: int) -> str:
-        """The features of input number `i` as a reader would write the cell."""
+    def shown(self, x: Float[np.ndarray, " F"], i: int, novel: bool = False) -> str:
+        """The features of input number `i` as a reader would write the cell; `novel`: none was like it.
+
+        A gap where there was none in fitting has no feature, nor has another value of a constant column.
+        """
         coding = self.codings[i]
+        if novel and coding.kind == "category":
+            return "another word" if coding.gaps else "another word, or missing"
+        if novel:
+            return f"not {coding.shift:.6g}" if coding.constant and coding.kind == "numeric" else "missing"
         values = {self.features[f]: x[f] for f in np.flatnonzero(self.owner == i)}
         if values.get(f"{coding.column} is missing", 0) > 0.5:
             return "missing"

@@ -68,19 +68,24 @@ def reasons(
 ) -> list[Reason]:
     """All columns, the one that contributes most first."""
     reference = int(nearest_reference(detector, x[None])[0])
-    return ordered(detector, x, reference, contributions(detector, x, novel, reference, orders))
+    return ordered(detector, x, novel, reference, contributions(detector, x, novel, reference, orders))
 
 
 def ordered(
-    detector: Detector, x: Float[np.ndarray, " F"], reference: int, phi: Float[np.ndarray, " P"]
+    detector: Detector,
+    x: Float[np.ndarray, " F"],
+    novel: Bool[np.ndarray, " C"],
+    reference: int,
+    phi: Float[np.ndarray, " P"],
 ) -> list[Reason]:
     """The columns by their contributions φ, the largest first, beside a normal row."""
     share, players = shares(phi), Players.of(detector)
+    novel = players.novel(novel)
     return [
         Reason(
             players.names[c],
-            players.shown(x, c),
-            players.shown(detector.references[reference], c),
+            players.shown(x, c, bool(novel[c])),
+            players.shown(detector.references[reference], c, False),
             float(phi[c]),
             float(share[c]),
         )

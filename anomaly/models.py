@@ -16,6 +16,7 @@ from anomaly.baselines import PCA, Forest
 from anomaly.dependency import Dependency
 from anomaly.forecast import VIEWS, Forecast
 from anomaly.glance import FAST_HIDDEN, FAST_NETS, FAST_SEEN, SEEN, Glance
+from anomaly.linear import Linear
 from anomaly.memory import Memory
 from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
@@ -30,8 +31,18 @@ from training.networks import HasModes, evaluating
 from training.seeds import numpy_generator
 
 # What `auto` joins, and the weights: what is near, what is denser than rows that are made to be wrong, how
-# columns hang together, what is far out. Chosen on tables that scikit-learn bundles and on made-up ones.
-ENSEMBLE = {"nearest": 2.0, "memory": 2.0, "trees": 2.0, "ratio": 1.0, "dependency": 1.0, "forest": 1.0}
+# columns hang together, what is far out. Chosen on tables that scikit-learn bundles and on made-up ones;
+# `linear` on 46 of KEEL (AUROC +0.1, average precision the same) and on made-up columns that hang together
+# (one cell of thirty exchanged: AUROC 87 to 94, average precision 53 to 81).
+ENSEMBLE = {
+    "nearest": 2.0,
+    "memory": 2.0,
+    "trees": 2.0,
+    "ratio": 1.0,
+    "dependency": 1.0,
+    "linear": 0.5,
+    "forest": 1.0,
+}
 FOLDED: dict[
     str, Callable[..., tuple[Any, Tensor]]
 ] = {  # those that score their own rows without having seen them
@@ -39,6 +50,7 @@ FOLDED: dict[
     "memory": Memory.fit,
     "trees": Trees.fit,
     "dependency": Dependency.fit,
+    "linear": Linear.fit,
     "forest": Forest.fit,
     "ratio": Ratio.fit,
 }
@@ -47,6 +59,7 @@ OWN: dict[str, Any] = {
     "memory": Memory,
     "trees": Trees,
     "dependency": Dependency,
+    "linear": Linear,
     "forest": Forest,
     "ratio": Ratio,
     "pca": PCA,

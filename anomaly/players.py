@@ -21,7 +21,7 @@ class Players:
 
     names: tuple[str, ...]
     owner: Int[np.ndarray, " F"]
-    shown: Callable[[np.ndarray, int], str]
+    shown: Callable[[np.ndarray, int, bool], str]  # the last: whether no fitted row had such a cell
 
     @staticmethod
     def of(detector: Detector) -> "Players":
@@ -30,7 +30,7 @@ class Players:
         if shape is None:
             return Players(detector.columns, detector.owner, detector.shown)
         names, owner = regions(tuple(shape))
-        return Players(names, owner, lambda x, i: f"mean {x[owner == i].mean():.3g}")
+        return Players(names, owner, lambda x, i, _: f"mean {x[owner == i].mean():.3g}")
 
     def novel(self, cells: Bool[np.ndarray, " C"]) -> Bool[np.ndarray, " P"]:
         """Which of them show what no fitted row had; pictures have no such cells."""

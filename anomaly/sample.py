@@ -87,6 +87,10 @@ def of_file(
     for name in (*columns, *categorical):
         if name not in names:
             raise InputError(f"{source} lacks the column {name!r}, expected one of {', '.join(names[:8])}")
+    if label_column is not None and label_column not in names:
+        raise InputError(
+            f"{source} lacks the column {label_column!r}, expected one of {', '.join(names[:8])}"
+        )
     inputs = tuple(name for name in (columns or names) if name != label_column)
     if not inputs:
         raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
@@ -101,6 +105,8 @@ def of_file(
             labelled += int(anomaly.sum())
             block = block.drop_columns([label_column]).filter(pa.array(~anomaly))
         survey.add(block)
+    if rows and labelled == rows:
+        raise InputError(f"all {rows:,} rows of {source} are labelled as anomalies, expected normal ones")
     return Sample(survey.sample(), survey.schema(), source, rows, labelled, label_column)
 
 

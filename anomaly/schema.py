@@ -1,18 +1,22 @@
 """Which columns a table has and what each holds, found by these rules and saved with the detector.
 
-    numeric    numbers by type, or text of which at least half of the cells present are numbers
+    numeric    numbers or booleans by type, or text of which at least half of the cells present are those
     date       dates by type, or text of which at least half are dates
     category   other text
     time       of a series, when a row was: never looked at (`windows`)
     left out   text that names its rows: more than 50 different words, and more than half of them different;
-               of a file, numbers that count its rows: whole, each larger than the one before, nine of ten
-               by the same step, over more than 50 rows (they are looked at if `--columns` names them)
+               text of which at least half are dates that cannot be read for sure: 05/06/24, 31 May 2024;
+               whole numbers that are days over more than 50 rows: 20240531; of a file, whole numbers that
+               count its rows: each larger, or each smaller, than the one before, over more than 50 rows
 
+Numbers are looked at anyway if `--columns` names them. Of those that never fall, or never rise, from row to
+row of a file without counting them a warning tells: where they say when or which, all later rows are strange.
 A column with some cells that do not fit its kind is refused, with the row; `--categorical` makes a category
 of any column. Columns are found by name: their order does not matter, more of them are passed over, and one
 that lacks is refused. Missing cells are data (`encoder`).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -21,7 +25,20 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from anomaly.cells import COMMA, DATE, NUMBER, Place, instants, is_date, is_number, looks_like, numbers, words
+from anomaly.cells import (
+    COMMA,
+    DATE,
+    NUMBER,
+    OTHER_DATES,
+    Place,
+    categories,
+    instants,
+    is_date,
+    is_number,
+    looks_like,
+    numbers,
+    words,
+)
 from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
@@ -29,7 +46,6 @@ from training.seeds import numpy_generator
 Kind = Literal["numeric", "date", "category", "time", "left out"]
 OTHERWISE = " as most of the column has (or --categorical)"
 NAMES_FROM = 50  # different words that a column of names has at least, and steps that one of numbers has
-STEADY = 0.9  # of the steps of numbers that count rows are the same
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class Schema:
         Raises:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
-        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": words}
+        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": categories}
         found = {}
         for column in self.inputs:
             if column.name not in table.column_names:
@@ -154,13 +170,14 @@ class Survey:
         found = self._text.setdefault(name, _Text())
         numeric, no_number = looks_like(text, (NUMBER, COMMA))
         dates, no_date = looks_like(text, (DATE,))
+        found.other_dates += looks_like(text, (OTHER_DATES,))[0]
         found.present += len(text) - text.null_count
         found.numbers += numeric
         found.dates += dates
         if no_number is None:
             counter.add(numbers(text, place))
         else:
-            counter.rising = False
+            counter.stop()
         if no_number is not None and found.no_number is None:
             found.no_number = place.refuse(no_number, text[no_number], f"a number such as 1.5{OTHERWISE}")
         if no_date is not None and found.no_date is None:
@@ -169,8 +186,16 @@ class Survey:
     def _kind(self, name: str, cells: pa.ChunkedArray) -> Kind:
         if name in self.categorical:
             return "category"
-        if self.counters and name in self._counters and self._counters[name].counts:
-            return "left out"
+        if self.counters and name in self._counters:
+            counter = self._counters[name]
+            if counter.counts or counter.days:
+                return "left out"
+            if counter.never_turns:
+                warnings.warn(
+                    f"{self.source}: column {name!r} never {counter.never_turns} from row to row; if it says"
+                    " when or which a row is, all later rows are anomalies: name the others by --columns",
+                    stacklevel=2,
+                )
         if name not in self._text:
             return "numeric" if is_number(self._types[name]) else "date"
         found = self._text[name]
@@ -182,6 +207,8 @@ class Survey:
                 if refused is not None:
                     raise refused
                 return kind  # type: ignore[return-value]
+        if 2 * found.other_dates >= found.present:
+            return "left out"
         text = words(cells, Place(self.source, name, 0)).drop_null()
         different = len(text.unique())
         return "left out" if different > NAMES_FROM and 2 * different > len(text) else "category"
@@ -194,32 +221,55 @@ class _Text:
     present: int = 0
     numbers: int = 0
     dates: int = 0
+    other_dates: int = 0
     no_number: InputError | None = None
     no_date: InputError | None = None
 
 
 @dataclass
 class _Counter:
-    """Whether the numbers of a column count its rows, so far."""
+    """Which way the numbers of a column went, so far."""
 
-    rising: bool = True  # whole numbers, each larger than the one before
-    last: float | None = None
-    step: float = 0.0  # the first one
-    same: int = 0  # steps like it
+    whole: bool = True
+    falls: bool = False  # from one row to the next, ever
+    rises: bool = False
+    rests: bool = False  # two rows after one another were equal
+    gaps: bool = False  # one was missing, or no number
+    dated: bool = True  # all were days, such as 20240531
     steps: int = 0
+    last: float | None = None
 
     @property
     def counts(self) -> bool:
-        return self.rising and self.steps >= NAMES_FROM and self.same >= STEADY * self.steps
+        """Whether each was larger than the one before, or each smaller, all of them whole."""
+        return self.whole and not self.rests and bool(self.never_turns)
+
+    @property
+    def days(self) -> bool:
+        return self.dated and not self.gaps and self.steps >= NAMES_FROM
+
+    @property
+    def never_turns(self) -> str:
+        """What they never do, "falls" or "rises"; nothing where they do both, or are few."""
+        if self.gaps or self.steps < NAMES_FROM or self.falls == self.rises:
+            return ""
+        return "falls" if self.rises else "rises"
+
+    def stop(self) -> None:
+        """No more than a column with a cell that is no number."""
+        self.gaps = True
 
     def add(self, x: Float[np.ndarray, " B"]) -> None:
-        if not self.rising or not len(x):
+        if self.gaps or not len(x):
             return
-        x = x if self.last is None else np.concatenate([[self.last], x])
-        steps = np.diff(x)
-        self.rising = bool((steps > 0).all() and (x % 1 == 0).all())  # not so where one is missing
-        if not self.steps and len(steps):
-            self.step = float(steps[0])
-        self.same += int((steps == self.step).sum())
+        self.gaps = bool(np.isnan(x).any())
+        self.whole = self.whole and bool((x % 1 == 0).all())
+        month, day = x // 100 % 100, x % 100
+        days = self.whole and (x >= 1900_01_01) & (x < 2100_00_00) & (month >= 1) & (month <= 12) & (day >= 1)
+        self.dated = self.dated and bool(np.all(days & (day <= 31)))
+        steps = np.diff(x if self.last is None else np.concatenate([[self.last], x]))
+        self.falls = self.falls or bool((steps < 0).any())
+        self.rises = self.rises or bool((steps > 0).any())
+        self.rests = self.rests or bool((steps == 0).any())
         self.steps += len(steps)
         self.last = float(x[-1])

@@ -266,7 +266,7 @@ def _table(detector: Detector, start: int, records: np.ndarray, limit: float, ki
         for at in np.flatnonzero(told):
             names[at] = players.names[column[at]]
             normal = detector.references[records["reference"][at]]
-            expected[at] = players.shown(normal, int(column[at]))
+            expected[at] = players.shown(normal, int(column[at]), False)
         found[f"column_{i + 1}"] = pa.array(names, pa.string())
         found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
         found[f"expected_{i + 1}"] = pa.array(expected, pa.string())

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
-from agents.parts.pictures import body
+from agents.parts.pictures import body, observation_norm
 from envs import Spaces, Transition, VectorEnv
 from training.average import Average
 from training.errors import InputError
 from training.networks import Activation, Twins
-from training.normalise import RunningNorm
 
 
 @runtime_checkable
@@ -47,11 +46,9 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.head = head(spaces, deviation)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
-        if spaces.picture and (cfg.normalise_obs or not cfg.shared):
-            raise InputError(
-                "pictures need one shared network without normalise_obs: it divides bytes by 255"
-            )
-        self.norm = RunningNorm(spaces.obs) if cfg.normalise_obs else None
+        if spaces.picture and not cfg.shared:
+            raise InputError("pictures need one shared network for policy and value")
+        self.norm = observation_norm(spaces) if cfg.normalise_obs else None
         self.net: nn.Module
         if cfg.shared:
             self.net = body(spaces, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)

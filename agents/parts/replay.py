@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from agents.parts.frames import Frames
+from agents.parts.reward_norm import RewardNorm
 from envs import Transition
 from training.errors import InputError
 from training.state import capture, restore
@@ -87,6 +88,8 @@ class Replay:
     """The last `capacity` experiences, each field one tensor: 48 bytes each for CartPole.
 
     Of a `picture` (C, H, W) every frame is kept once, as bytes: 7.2 KB an experience of 84 by 84 pixels.
+    With `normalise`, rewards are divided by the deviation of their discounted sum when they are taken, old
+    ones too: what is kept stays true while the deviation grows.
     """
 
     def __init__(
@@ -95,10 +98,13 @@ class Replay:
         windows: Windows,
         device: torch.device | str = "cpu",
         picture: tuple[int, ...] = (),
+        *,
+        normalise: bool = False,
     ) -> None:
         self.capacity, self.windows, self.device = capacity, windows, device
         room = capacity + max(capacity // MARGIN, 1_000)
         self.frames = Frames(picture, room, device) if picture else None
+        self.rewards = RewardNorm(windows.gamma, torch.device(device)) if normalise else None
         self.added = 0  # experiences ever added
         self.rows: Experience | None = None
 
@@ -110,6 +116,9 @@ class Replay:
 
         `begins` is that of the environments before the rollout, as in `Windows.whole`.
         """
+        if self.rewards is not None:
+            going_on = torch.zeros_like(rollout.truncated[0])
+            self.rewards.notice(rollout, going_on if begins is None else begins)
         if self.frames is not None:
             rollout = self.frames.keep(rollout)
         new = self.windows.whole(rollout, begins)
@@ -142,6 +151,8 @@ class Replay:
         """The experiences at these places."""
         assert self.rows is not None
         rows = Experience(*(field[index] for field in self.rows))
+        if self.rewards is not None:
+            rows = rows._replace(reward=rows.reward / self.rewards.deviation)
         if self.frames is None:
             return rows
         return rows._replace(obs=self.frames.look(rows.obs), next_obs=self.frames.look(rows.next_obs))
@@ -150,7 +161,9 @@ class Replay:
         """What `load_state_dict` needs: the rows so far, not copied."""
         filled = None if self.rows is None else [field[: len(self)] for field in self.rows]
         frames = None if self.frames is None else self.frames.state_dict()
-        return {"added": self.added, "rows": filled, "windows": self.windows.state_dict(), "frames": frames}
+        rewards = None if self.rewards is None else self.rewards.state_dict()
+        parts = {"windows": self.windows.state_dict(), "frames": frames, "rewards": rewards}
+        return {"added": self.added, "rows": filled, **parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` gave."""
@@ -158,6 +171,8 @@ class Replay:
         self.windows.load_state_dict(state["windows"])
         if self.frames is not None:
             self.frames.load_state_dict(state["frames"])
+        if self.rewards is not None:
+            self.rewards.load_state_dict(state["rewards"])
         if state["rows"] is not None:
             self._make(Experience(*state["rows"]))
             assert self.rows is not None

@@ -27,8 +27,18 @@ class RewardNorm:
         self.norm = RunningNorm(1).to(device)
         self.sums = torch.zeros((), device=device)  # of each environment, from the first rollout on
 
+    @property
+    def deviation(self) -> Float[Tensor, "1"]:
+        """deviation(S) of all rollouts so far; 1 where nothing has varied yet."""
+        return self.norm.deviation.float()
+
     def scaled(self, rollout: Transition, begins: Bool[Tensor, " N"]) -> Float[Tensor, "T N"]:
-        """The rewards of a rollout (T, N), scaled, and clipped as normalised observations are.
+        """The rewards of a rollout (T, N) that is noticed here, scaled, and clipped as observations are."""
+        self.notice(rollout, begins)
+        return (rollout.reward / self.deviation).clamp(-LIMIT, LIMIT)
+
+    def notice(self, rollout: Transition, begins: Bool[Tensor, " N"]) -> None:
+        """Takes the rewards of a rollout (T, N) into the deviation.
 
         `begins` says where its first row is the first of an episode: a restart of the environments cuts
         episodes off without a row that says so.
@@ -41,8 +51,6 @@ class RewardNorm:
             seen.append(self.sums)
             self.sums = self.sums * goes_on
         self.norm.update(torch.stack(seen)[rollout.valid][:, None])
-        deviation = self.norm.deviation.to(rollout.reward.dtype)
-        return (rollout.reward / deviation).clamp(-LIMIT, LIMIT)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs."""

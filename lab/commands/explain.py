@@ -54,7 +54,7 @@ def main(words: list[str]) -> None:
     p = float(detector.p_of(score)[0])
     if told.shap:
         phi, base = shap_values(detector, x[0], novel[0])
-        why = ordered(detector, x[0], int(nearest_reference(detector, x)[0]), phi)
+        why = ordered(detector, x[0], novel[0], int(nearest_reference(detector, x)[0]), phi)
         against = f"{min(BACKGROUND, len(detector.references))} normal rows score"
         mean = " in the mean"
     else:

@@ -26,7 +26,7 @@ class Fit:
 
     data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
     detector: str | None = (
-        None  # auto (default): for rows nearest, memory, trees, ratio, dependency and forest
+        None  # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest
     )
     # joined, for pictures edges, for windows nearest and forecasts of seven kinds; or a name of
     # these, pixels, pca, or a generative model such as vae
@@ -120,7 +120,8 @@ def _fitted(detector: Detector) -> str:
     left = detector.about.get("rows labelled as anomalies", 0)
     without = f"; {left} rows labelled as anomalies left out" if left else ""
     names = [column.name for column in detector.schema.columns if column.kind == "left out"]
-    without += f"; not looked at, as they name or count rows: {', '.join(names)}" if names else ""
+    listed = ", ".join(name or "(no name)" for name in names)
+    without += f"; not looked at, as they name, count or date rows: {listed}" if names else ""
     kind = f"{detector.kind}, a glance alone," if detector.about.get("fast") else detector.kind
     return f"{kind} of {len(kinds)} columns ({columns}){without}"
 

@@ -2,9 +2,12 @@
 
 import json
 import re
+import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -17,6 +20,8 @@ from training.device import set_process
 from training.errors import InputError
 from training.files import writing
 from training.folder import read_config
+
+DRIFTED, MANY = 0.2, 5.0  # rows are flagged, and so many times alpha: more than single strange rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ def main(words: list[str]) -> None:
     alpha = detector.alpha if detector.flags or told.fdr is not None else 0.0
     wish = Wish(alpha, told.fdr, told.explain, start, stop)
     found = score_file(detector, told.detector / "model", told.data, out, wish, told.engine)
-    _remember(told, detector, found, out)
+    top = _remember(told, detector, found, out)
+    if detector.flags and told.fdr is None and found.anomalies > max(DRIFTED, MANY * alpha) * found.rows:
+        _warn(detector, found, top)
     print(f"{out}: {found.rows} rows, {_verdict(told, detector, found)}")
 
 
@@ -96,7 +103,21 @@ def _verdict(told: Score, detector: Detector, found: Scored) -> str:
     return f"{found.anomalies} anomalies at a false-alarm rate of {detector.alpha:.3g}{unsure}"
 
 
-def _remember(told: Score, detector: Detector, found: Scored, out: Path) -> None:
+def _warn(detector: Detector, found: Scored, top: list[dict[str, Any]]) -> None:
+    """Says that the rows as a whole are not like those that were fitted, and which column they differ in."""
+    blamed: Counter[str] = Counter()
+    for row in top:
+        blamed.update(row["shares"])
+    name, share = max(blamed.items(), key=itemgetter(1), default=("", 0.0))
+    mostly = f", mostly in the column {name!r}" if 2 * share > len(top) else ""
+    warnings.warn(
+        f"{100 * found.anomalies / found.rows:.0f} % of the rows are flagged, of rows like the fitted it"
+        f" would be {100 * detector.alpha:.3g} %: these are not like them{mostly}",
+        stacklevel=2,
+    )
+
+
+def _remember(told: Score, detector: Detector, found: Scored, out: Path) -> list[dict[str, Any]]:
     """Leaves in the detector's folder what the page shows: counts, and the strangest rows with reasons."""
     top = strange_rows(detector, told.data, found.top)
     start, stop = row_range(told.rows)
@@ -104,3 +125,4 @@ def _remember(told: Score, detector: Detector, found: Scored, out: Path) -> None
     told_of = {"source": told.data, "alpha": detector.alpha, "fdr": told.fdr, **asdict(found)}
     with writing(told.detector / "scored.json") as file:
         file.write(json.dumps(told_of | {"top": top, "series": drawn}).encode())
+    return top

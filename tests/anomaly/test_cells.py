@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly.cells import Place, instants, numbers, words
+from anomaly.cells import Place, categories, instants, numbers, words
 from training.errors import InputError
 
 HERE = Place("t.csv", "b", 10)
@@ -29,6 +29,8 @@ def test_a_cell_is_a_number_missing_or_refused_with_its_row(text: str) -> None:
     trimmed = words(cells, HERE)[1].as_py()
     if trimmed is None:
         assert np.isnan(numbers(cells, HERE)[1])
+    elif trimmed.lower() in ("true", "false"):
+        assert numbers(cells, HERE)[1] == (trimmed.lower() == "true")
     elif (
         re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", trimmed)
         and abs(float(trimmed)) < 1e150
@@ -58,6 +60,22 @@ def test_a_percentage_is_a_hundredth() -> None:
 def test_dates_of_other_forms_are_those_of_iso_8601(cell: str) -> None:
     found = instants(pa.chunked_array([pa.array([cell, "2024-05-01T06:30:00"])]), HERE)
     assert found[0] == found[1]
+
+
+def test_truths_are_numbers_in_text_as_by_type() -> None:
+    cells = pa.chunked_array([pa.array(["True", "false", "TRUE", None, "0.5", "50%"])])
+    np.testing.assert_array_equal(numbers(cells, HERE), [1, 0, 1, np.nan, 0.5, 0.5])
+
+
+def test_the_same_thing_is_the_same_word_in_every_format() -> None:
+    typed = [pa.array([1, 2]), pa.array([1.0, 2.0]), pa.array(["1", "2.0"]), pa.array(["1.0", "2"])]
+    assert [categories(pa.chunked_array([one]), HERE).to_pylist() for one in typed] == [["1", "2"]] * 4
+    truths = [pa.array([True, False]), pa.array(["True", "FALSE"])]
+    assert [categories(pa.chunked_array([one]), HERE).to_pylist() for one in truths] == [
+        ["true", "false"]
+    ] * 2
+    kept = ["1.50", "v1.0", "Trueman", None]
+    assert categories(pa.chunked_array([pa.array(kept)]), HERE).to_pylist() == kept
 
 
 def test_an_unknown_time_zone_is_refused() -> None:

@@ -86,6 +86,14 @@ def test_cells_are_shown_as_a_reader_would_write_them() -> None:
     assert [encoder.shown(gap, i) for i in range(2)] == ["missing", "another word"]
 
 
+def test_what_has_no_feature_is_shown_as_what_it_is() -> None:
+    schema, encoder = fitted(n=["0", "2", "4"], w=["x", "z", "y"], c=["7", "7", "7"])
+    cells = schema.cells(pa.table({"n": [""], "w": [""], "c": ["8"]}), "t")
+    row, novel = encoder.features_of(cells)[0], encoder.novel(cells)[0]
+    shown = [encoder.shown(row, i, bool(novel[i])) for i in range(3)]
+    assert shown == ["missing", "another word, or missing", "not 7"]
+
+
 def test_a_table_without_differences_is_refused() -> None:
     with pytest.raises(InputError, match="every column is constant"):
         fitted(a=["1", "1"], b=["x", "x"])

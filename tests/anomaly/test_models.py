@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.baselines import PCA, Forest
 from anomaly.dependency import masked, masked_loss
+from anomaly.linear import RIDGE, Linear
 from anomaly.memory import FLOOR, LOCAL, NARROW, Memory, _smallest, scales
 from anomaly.nets import FOLDS, folds, outside
 from anomaly.nodes import leaves, node_table
@@ -166,3 +167,36 @@ def test_joined_surprises_by_hand() -> None:
     found = joined(np.array([[0.0, 2.0], [4.0, 2.0]]), np.array([1.0, 3.0]))
     np.testing.assert_allclose(found, [2 * np.log((1 + 3 * np.e**2) / 4), 2.0])
     assert joined(np.array([[1e5], [0.0]]), np.ones(2))[0] == pytest.approx(1e5 - 2 * np.log(2))
+
+
+def test_a_precision_matrix_tells_what_regressions_leave() -> None:
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 2] = x[:, 0] - x[:, 1] + 0.1 * x[:, 2]
+    x = x - x.mean(0)
+    model, _ = Linear.fit(x, torch.arange(3), seed=0)
+    left = model._residuals(x)[0][:, model.groups[0].argsort()]
+    for c in range(3):
+        others = x[:, [i for i in range(3) if i != c]]
+        gram = others.T @ others / len(x) + RIDGE * torch.eye(2)
+        wanted = x[:, c] - others @ torch.linalg.solve(gram, others.T @ x[:, c] / len(x))
+        torch.testing.assert_close(left[:, c], wanted)
+
+
+def test_one_cell_that_breaks_a_linear_relation_is_found() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(600, 3, generator=generator) @ torch.randn(3, 12, generator=generator)
+    x = x + 0.1 * torch.randn(600, 12, generator=generator)
+    model, own = Linear.fit(x[:500], torch.arange(12), seed=0)
+    strange = x[500:].clone()
+    strange[:, 4] = x[500:, 4].roll(1)  # each value is an ordinary one
+    limit = own.quantile(0.99)
+    assert (model.score(x[500:]) > limit).double().mean() < 0.05
+    assert (model.score(strange) > limit).double().mean() > 0.6
+
+
+def test_wide_rows_are_told_in_groups() -> None:
+    x = torch.randn(50, 600, generator=torch.Generator().manual_seed(2))
+    model, own = Linear.fit(x, torch.arange(600), seed=0)
+    assert model.groups.shape == (3, 256)
+    assert set(model.groups.flatten().tolist()) == set(range(600))
+    assert own.isfinite().all()

@@ -258,10 +258,11 @@ def test_kinds_are_found_by_the_stated_rules() -> None:
         ([str(60 * i) for i in range(60)], "left out"),  # seconds, read as text
         ([i + (i >= 30) for i in range(60)], "left out"),  # a row was taken out
         (list(range(50)), "numeric"),  # too few to tell
-        (list(range(60, 0, -1)), "numeric"),
+        (list(range(60, 0, -1)), "left out"),
+        ([i**2 for i in range(60)], "left out"),  # rows were taken out
         ([*range(59), 3], "numeric"),
-        ([i + 0.5 for i in range(60)], "numeric"),
-        ([i**2 for i in range(60)], "numeric"),  # sorted, but not counting
+        ([20240101 + 100 * (7 * i % 12) + i % 28 for i in range(60)], "left out"),  # days in any order
+        ([20241301 + 7 * i % 28 for i in range(60)], "numeric"),  # there is no thirteenth month
         ([*range(59), None], "numeric"),
         ([*map(str, range(10)), *"abcdefghij" * 5], "category"),
     ],
@@ -273,6 +274,29 @@ def test_numbers_that_count_the_rows_of_a_file_are_left_out(cells: list, kind: s
     survey.add(table.slice(0, cut))
     survey.add(table.slice(cut))
     assert survey.schema().columns[0].kind == kind
+
+
+@pytest.mark.parametrize(
+    ("cells", "way"), [([i + 0.5 for i in range(60)], "falls"), ([9 - i // 10 for i in range(60)], "rises")]
+)
+def test_numbers_that_never_turn_are_told_of(cells: list, way: str) -> None:
+    survey = Survey("t.csv", 100, 0, counters=True)
+    survey.add(pa.table({"v": cells}))
+    with pytest.warns(UserWarning, match=rf"column 'v' never {way} from row to row"):
+        assert survey.schema().columns[0].kind == "numeric"
+    assert kinds(v=cells) == {"v": "numeric"}  # in a table whose columns were named: without a word
+
+
+@pytest.mark.parametrize(
+    "day",
+    ["05/{:02}/2024", "{:02}.05.24", "2024-{:02}", "{} May 2024", "May {}, 2024", "{:02}-May-2024 10:00"],
+)
+def test_dates_that_cannot_be_read_for_sure_are_left_out(day: str) -> None:
+    assert kinds(when=[day.format(1 + i % 12) for i in range(60)]) == {"when": "left out"}
+
+
+def test_times_of_the_day_are_dates() -> None:
+    assert kinds(when=[f"{i % 24:02}:15" for i in range(60)]) == {"when": "date"}
 
 
 def test_a_column_that_counts_is_looked_at_when_it_is_named(tmp_path: Path) -> None:

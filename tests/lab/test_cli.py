@@ -117,6 +117,16 @@ def test_scores_have_a_line_for_each_row(place: Path) -> None:
     assert all((float(row["p_value"]) <= 1 / 31 + 1e-9) == (row["anomaly"] == "1") for row in rows)
 
 
+def test_rows_of_another_world_are_told_of(place: Path) -> None:
+    rows = (place / "normal.csv").read_text().splitlines()
+    far = ["1000," + row.split(",", 1)[1] for row in rows[1:]]
+    (place / "moved.csv").write_text("\n".join([rows[0], *far]) + "\n")
+    done = lab("score", "detector", "moved.csv", "--out", "moved-scores.csv", cwd=place)
+    column = rows[0].split(",")[0]
+    assert "100 % of the rows are flagged, of rows like the fitted it would be" in done.stderr
+    assert f"mostly in the column '{column}'" in done.stderr
+
+
 def test_a_detector_of_recorded_episodes(place: Path) -> None:
     assert lab("evaluate", "agent", "--episodes", "20", "--seed", "1", "--record", cwd=place).returncode == 0
     done = lab("fit", "agent/rollouts/greedy-1.npz", "--detector", "autoencoder", "--dir", "watch", cwd=place)
