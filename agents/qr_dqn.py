@@ -117,6 +117,7 @@ class Learner:
             self.model = QuantileNetwork(cfg, spaces).to(self.device)
             self.slow = QuantileNetwork(cfg, spaces).to(self.device)
         self.slow.load_state_dict(self.model.state_dict())
+        self.slow.norm = self.model.norm  # both see the same
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         windows = Windows(cfg.n_step, cfg.gamma, cfg.reward_scale)
         self.replay = Replay(cfg.replay, windows, self.device, spaces.picture, normalise=cfg.normalise_reward)

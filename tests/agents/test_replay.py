@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.buffers import NStepReplayBuffer
 
 from agents.parts.replay import Replay, Windows
+from agents.parts.reward_norm import RewardNorm
 from envs import Transition
 from training.errors import InputError
 
@@ -168,3 +169,18 @@ def test_no_window_leads_across_a_restart_of_the_environments() -> None:
     assert found.reward.tolist() == [2 + 0.5 * 3, 3.0, 11 + 0.5 * 12 + 0.25 * 13]
     assert found.discount.tolist() == [0.25, 0.5, 0.125]  # values go on from the state that was cut off
     assert found.next_obs[:, 0].tolist() == [4.0, 4.0, 14.0]
+
+
+def test_rewards_are_divided_by_the_deviation_of_their_sums_when_they_are_taken() -> None:
+    replay = Replay(20, Windows(1, 0.5), normalise=True)
+    first, second = rows(0, 4), rows(4, 4)
+    replay.add(first)
+    replay.add(second)
+    scale = RewardNorm(0.5, torch.device("cpu"))
+    for rollout in (first, second):
+        scale.notice(rollout, torch.zeros(rollout.truncated.shape[1], dtype=torch.bool))
+    taken = replay.take(torch.arange(8)).reward
+    torch.testing.assert_close(taken, torch.cat([first.reward, second.reward]).flatten() / scale.deviation)
+    resumed = Replay(20, Windows(1, 0.5), normalise=True)
+    resumed.load_state_dict(replay.state_dict())
+    assert torch.equal(resumed.take(torch.arange(8)).reward, taken)
