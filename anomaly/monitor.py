@@ -12,7 +12,9 @@ whole episodes' highest scores: episodes are exchangeable, steps are not. `calib
 that are never reset.
 """
 
+import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ class RolloutMonitor(StepScores):
         self.held: Episodes | None = None  # clean episodes that bands may be made of once more
         self.promise = Promise()
         self.live = Live(self, scales, Rule())
+        self._outgrown = False  # whether it was told that an episode is longer than the promise
 
     @staticmethod
     def fit(
@@ -109,7 +112,8 @@ class RolloutMonitor(StepScores):
         needed, half = check_episodes(alpha, len(clean)), len(clean) // 2
         if len(clean) - half >= needed and half > 1 and self.held is not None:
             clean = self._spend_half(clean)
-        self.promise = Promise.of_episodes(self.score(clean), alpha)
+        longest = int(clean.length.max()) if clean.truncated.any() else 0
+        self.promise = Promise.of_episodes(self.score(clean), alpha, longest)
 
     def calibrate_endless(self, clean: Episodes, run_length: int) -> None:
         """Sets the threshold so that false alarms are at least `run_length` steps apart, in the mean.
@@ -162,7 +166,20 @@ class RolloutMonitor(StepScores):
             acts = self.scales.encode_checked(action, len(rows))
             fresh = start is not None and bool(start.any())
             found = self.live.step(rows, acts, *((start, self.start(rows[start])) if fresh else ()))
+        if 0 < self.promise.longest < self.live.longest and not self._outgrown:
+            self._outgrown = True
+            warnings.warn(
+                f"an episode goes on after {self.promise.longest} steps, where those that calibrated were"
+                " cut: from here on nothing is promised, alarms may be false",
+                stacklevel=2,
+            )
         return found.first() if single else found
+
+    def apart(self) -> "RolloutMonitor":
+        """The same monitor with episodes of its own to watch: each environment needs one."""
+        other = copy(self)
+        other.live = Live(other, self.scales, self.live.rule)
+        return other
 
     def rearm(self) -> None:
         """Ends all alarms."""

@@ -18,6 +18,7 @@ OnAlarm = Callable[[Verdict], None] | str
 class MonitorWrapper(gym.Wrapper):
     """An environment whose `info["monitor"]` is the monitor's verdict on every observation.
 
+    Environments may share a monitor: each has episodes and alarms of its own, which `rearm` ends.
     `on_alarm` is called with the verdict when an alarm is raised, or it is `stop`: the episode is truncated;
     `virtual`: a sensor that the monitor names is replaced by what it should read; `note`: nothing more. While
     an alarm is on, actions are those of the policy `fallback`, where there is one.
@@ -32,7 +33,7 @@ class MonitorWrapper(gym.Wrapper):
     ) -> None:
         super().__init__(env)
         _check(on_alarm, monitor)
-        self._monitor, self._on_alarm, self._fallback = monitor, on_alarm, fallback
+        self._monitor, self._on_alarm, self._fallback = monitor.apart(), on_alarm, fallback
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         """Starts an episode, with no alarm."""
@@ -55,6 +56,10 @@ class MonitorWrapper(gym.Wrapper):
         self._obs = obs
         return obs, reward, terminated, truncated, info | {"monitor": verdict}
 
+    def rearm(self) -> None:
+        """Ends the alarm."""
+        self._monitor.rearm()
+
 
 class VectorMonitorWrapper(gym.vector.VectorWrapper):
     """N environments watched by one monitor; `info["monitor"]` is the verdict on all of them.
@@ -75,7 +80,7 @@ class VectorMonitorWrapper(gym.vector.VectorWrapper):
         self._mode = env.metadata.get("autoreset_mode")
         if self._mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
             raise InputError(f"the autoreset mode is {self._mode}, expected NEXT_STEP or SAME_STEP")
-        self._monitor, self._on_alarm = monitor, on_alarm
+        self._monitor, self._on_alarm = monitor.apart(), on_alarm
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         """Starts all episodes, with no alarm."""
@@ -95,6 +100,10 @@ class VectorMonitorWrapper(gym.vector.VectorWrapper):
         elif callable(self._on_alarm) and verdict.raised.any():
             self._on_alarm(verdict)
         return obs, reward, terminated, truncated, info | {"monitor": verdict}
+
+    def rearm(self) -> None:
+        """Ends all alarms."""
+        self._monitor.rearm()
 
 
 def _check(on_alarm: OnAlarm, monitor: RolloutMonitor) -> None:

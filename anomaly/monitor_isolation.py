@@ -5,7 +5,7 @@ from the past, in which it is replaced as well, and from what the others read no
 When no single sensor explains the score, it is an actuator or the world.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -40,7 +40,7 @@ class Finding:
     kind: str  # a guess: stuck, dropout, bias, drift, noise; world; unknown
     back: int  # steps before the last reading at which it seems to have begun; 0: with it
     score: float  # without the sensor
-    watch: Watch  # the state as it would be with the sensor replaced
+    watch: Watch = field(repr=False)  # the state as it would be with the sensor replaced
 
 
 def isolate(

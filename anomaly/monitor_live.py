@@ -66,6 +66,12 @@ class Live:
         """How many episodes are being watched; 0 before the first."""
         return 0 if self._watch is None else len(self.alarm)
 
+    @property
+    def longest(self) -> int:
+        """The steps of the longest episode, where it may be longer than the clock says; else the clock."""
+        assert self._watch is not None
+        return int(self._watch.step.max()) if self._begun else self._clock
+
     def step(
         self, obs: np.ndarray, action: np.ndarray, begun: np.ndarray | None = None, first: Watch | None = None
     ) -> Verdict:

@@ -27,12 +27,13 @@ class Promise:
     alpha: float = math.nan  # share of episodes, or of stretches, with a false alarm at most
     count: int = 0  # of episodes, or stretches, that it was calibrated on
     run_length: int = 0  # steps between false alarms, in the mean; 0: the promise is about episodes
+    longest: int = 0  # steps after which such episodes were cut, if any was: it is about no more of them
 
     @staticmethod
-    def of_episodes(score: Float[np.ndarray, "E T"], alpha: float) -> "Promise":
+    def of_episodes(score: Float[np.ndarray, "E T"], alpha: float, longest: int = 0) -> "Promise":
         """From the scores of clean episodes."""
         highest = np.sort(np.nanmax(score, axis=1))
-        return Promise(threshold(highest, alpha), alpha, len(highest))
+        return Promise(threshold(highest, alpha), alpha, len(highest), 0, longest)
 
     @staticmethod
     def of_runs(score: Float[np.ndarray, "E T"], run_length: int) -> "Promise":
@@ -61,10 +62,11 @@ class Promise:
                 f" {self.run_length} steps from one to the next are promised, in the mean over sets of"
                 f" {self.count} stretches to calibrate; {low} to {high} of {tests} fit that."
             )
+        of_up_to = f" of up to {self.longest} steps" if self.longest else ""
         return (
             f"{alarms} of {tests} clean episodes raised a false alarm. At most {self.alpha:.0%} are promised,"
-            f" in the mean over sets of {self.count} calibration episodes; {low} to {high} of {tests}"
-            " fit that."
+            f" in the mean over sets of {self.count} calibration episodes{of_up_to};"
+            f" {low} to {high} of {tests} fit that."
         )
 
 

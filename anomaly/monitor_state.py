@@ -245,3 +245,5 @@ def check_clean(episodes: Episodes, least: int) -> None:
     for name in ("obs", "next_obs", "action"):
         if not np.isfinite(getattr(episodes, name)).all():
             raise InputError(f"the clean episodes have {name} that is not finite, expected numbers")
+    if (episodes.next_obs == episodes.next_obs[0]).all():
+        raise InputError("all observations of the clean episodes are equal, expected sensors that vary")

@@ -68,7 +68,7 @@ def _cells(env: str, clean: dict[str, Any], found: dict[str, Any], names: list[s
         rows = result["detectors"]
         ours = rows[OURS]
         table.add_row(
-            cell if cell == NULL or _matters(result) else f"{cell} (changes nothing here)",
+            cell if cell == NULL or _matters(result) else f"{cell} (no sensor shows it)",
             f"{result['changed']:.0%}",
             f"{result['lost']:.1f}",
             *(f"{rows[name]['value']:.3f}" for name in names),

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import gymnasium as gym
 import numpy as np
@@ -105,6 +105,11 @@ class Fault:
     attack: Callable[[np.ndarray], np.ndarray] | None = None  # observation (O,) to another one
 
     def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"the fault's {name} is {getattr(self, name)!r}, expected {', '.join(known)}"
+                )
         for name, least in (("onset", 0), ("over", 1), ("steps", 1), ("duration", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -132,6 +137,9 @@ class Fault:
         """The size at a step; where nothing is wrong 1 for factors, 0 for the others."""
         rest = 1.0 if self.kind in FACTORS else 0.0
         return rest + (self.size - rest) * self.strength(step)
+
+
+CHOICES = {name: get_args(get_type_hints(Fault)[name]) for name in ("kind", "shape")}
 
 
 class FaultyEnv(gym.Wrapper):

@@ -58,7 +58,7 @@ class Episodes:
     @property
     def returns(self) -> np.ndarray:
         """The sum of rewards of each episode (E,)."""
-        return np.add.reduceat(self.reward, self.starts) if len(self) else np.zeros(0)
+        return np.add.reduceat(self.reward, self.starts, dtype=np.float64) if len(self) else np.zeros(0)
 
     @property
     def starts(self) -> np.ndarray:

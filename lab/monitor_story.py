@@ -86,7 +86,7 @@ class Story:
         seen, changed = cell.seen, (cell.played.change >= 0).any()
         delay = float(np.median(seen.delay)) if len(seen.delay) else np.inf
         return [
-            name if changed or name == NULL else f"{name} (changes nothing here)",
+            name if changed or name == NULL else f"{name} (no sensor shows it)",
             f"{cell.played.lost:.1f}",
             f"{seen.auroc.value:.3f}",
             f"{seen.auroc.low:.3f}-{seen.auroc.high:.3f}",

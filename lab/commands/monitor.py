@@ -204,7 +204,7 @@ def _affordable(act: Act, env: str, told: Monitor) -> int | None:
     most = max(2, int(told.minutes * 60 / cost_s))
     print(
         f"   Episodes are cut after {most} steps to take about {told.minutes:g} minutes; `--max-steps {most}`"
-        " does the same again, --minutes allows more"
+        " does the same again, --minutes allows more. Of what comes later nothing is promised"
     )
     return most
 

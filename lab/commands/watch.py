@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper
 from anomaly.monitor_live import Verdict
 from envs.dynamics import DYNAMICS
-from envs.faults import SENSING, Fault, FaultyEnv
+from envs.faults import CHOICES, SENSING, Fault, FaultyEnv
 from envs.recording import draw_unseen, frame
 from envs.spaces import Spaces
 from envs.vector import make_one
@@ -25,7 +25,7 @@ from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
 
-KINDS = tuple(kind for kind in get_args(get_type_hints(Fault)["kind"]) if kind != "attack")
+KINDS = tuple(kind for kind in CHOICES["kind"] if kind != "attack")
 SIZES = {
     "noise": 0.5,
     "autoregressive": 0.5,
@@ -97,13 +97,13 @@ def _fault(told: Watch, monitor: RolloutMonitor) -> Fault:
 
 
 def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor: RolloutMonitor) -> None:
-    print(
-        f"{agent.kind} on {agent.cfg.env}, seed {told.seed}; fault: {told.fault}, from step {told.onset} on"
-    )
+    from_step = 0 if told.fault == "start" else told.onset  # a start comes with the reset
+    fault = f"{told.fault}, from step {from_step} on (x)" if told.fault != "none" else "none"
+    print(f"{agent.kind} on {agent.cfg.env}, seed {told.seed}; fault: {fault}")
     act = agent.policy.act  # taken once: what remembers an episode is made anew each time
     getattr(act, "begin", lambda: None)()
     obs, _ = env.reset(seed=told.seed)
-    total, alarmed = 0.0, False
+    total, early, late = 0.0, False, False  # alarms before the fault, and with it
     for step in range(told.steps):
         action = spaces.to_env(act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
         obs, reward, terminated, truncated, info = env.step(int(action) if spaces.discrete else action)
@@ -111,16 +111,20 @@ def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor:
         verdict: Verdict = info["monitor"]
         ended = terminated or truncated
         if step % told.every == 0 or step == told.onset or verdict.raised or ended:
-            print(_line(step, verdict, monitor.threshold, bool(info["fault"])))
+            print(_line(step, verdict, monitor.threshold, told.fault != "none" and bool(info["fault"])))
             if told.frames is not None:
                 _picture(told.frames / f"step-{step:05d}.png", frame(env))
             sys.stdout.flush()
-        alarmed |= verdict.raised
+        broken = told.fault != "none" and step >= from_step
+        early, late = early or (verdict.raised and not broken), late or (verdict.raised and broken)
         time.sleep(told.pause_s)
         if ended:
             break
-    how = "raised an alarm" if alarmed else "raised no alarm"
-    print(f"return {total:g} in {step + 1} steps; the monitor {how}")
+    how = "raised a false alarm" if early else "raised an alarm" if late else "raised no alarm"
+    never = told.fault != "none" and step < from_step
+    print(
+        f"return {total:g} in {step + 1} steps; the monitor {how}{'; the fault never came' if never else ''}"
+    )
 
 
 def _line(step: int, verdict: Verdict, threshold: float, broken: bool) -> str:

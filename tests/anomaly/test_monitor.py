@@ -138,7 +138,7 @@ def test_vector_environments_begin_anew_where_an_episode_does(monitor: RolloutMo
     began = 0
     for _ in range(120):  # always pushing left, both poles fall again and again
         _, _, terminated, truncated, info = env.step(np.zeros(2, int))
-        step = monitor.live._watch.step
+        step = env._monitor.live._watch.step
         fresh = (terminated | truncated) if mode == "SameStep" else ended
         assert (step[fresh] == 0).all()
         assert (info["monitor"].score[fresh] == 0).all()
@@ -254,6 +254,34 @@ def test_what_a_reading_does_tells_the_kind_of_fault() -> None:
     assert guess(truth[:2] + 1, truth[:2]) == "unknown"
 
 
+def test_environments_that_share_a_monitor_do_not_disturb_each_other(monitor: RolloutMonitor) -> None:
+    played = episodes(FRESH)
+    score = monitor.score(played)
+    envs = [MonitorWrapper(make_one(ENV), monitor) for _ in range(2)]
+    for i, env in enumerate(envs):
+        env.reset(seed=FRESH[i])
+    for step in range(30):
+        for i, env in enumerate(envs):
+            row = played.starts[i] + step
+            verdict = env.step(int(played.action[row]))[4]["monitor"]
+            assert verdict.score == pytest.approx(score[i, step], rel=1e-4, abs=1e-4)
+
+
+def test_an_episode_that_outgrows_the_promise_is_told_of_once(monitor: RolloutMonitor) -> None:
+    watching, played = monitor.apart(), episodes(range(500, 501))
+    assert watching.promise.longest == 60
+    watching.update(played.obs[0])
+    for obs, action in zip(played.next_obs, played.action, strict=True):
+        watching.update(obs, action)
+    with pytest.warns(UserWarning, match="goes on after 60 steps, .* nothing is promised"):
+        watching.update(played.next_obs[-1], played.action[-1])
+    watching.update(played.next_obs[-1], played.action[-1])  # any warning is an error here
+    whole = record(balance, ENV, range(100, 130))
+    whole.truncated[:] = False
+    watching.calibrate(whole)
+    assert watching.promise.longest == 0  # none was cut
+
+
 def test_an_alarm_calls_stops_and_falls_back(monitor: RolloutMonitor) -> None:
     fault = Fault(kind="bias", size=0.5, onset=10)
     told: list = []
@@ -273,6 +301,14 @@ def test_an_alarm_calls_stops_and_falls_back(monitor: RolloutMonitor) -> None:
         obs, _, _, truncated, _ = stopping.step(int(balance(torch.from_numpy(obs)[None])[0]))
         steps += 1
     assert steps == 11
+
+
+def test_a_finding_is_one_line(monitor: RolloutMonitor) -> None:
+    watching, played = monitor.apart(), episodes(range(500, 501))
+    watching.update(played.obs[0])
+    verdict = watching.update(played.next_obs[0] + 5.0, played.action[0])
+    assert verdict.alarm
+    assert "\n" not in repr(verdict.finding)
 
 
 def test_a_reading_that_is_no_number_is_an_alarm_and_leaves_no_trace(monitor: RolloutMonitor) -> None:

@@ -289,3 +289,11 @@ def test_wind_and_gravity_move_the_lander() -> None:
         fault = Fault(kind=kind, size=size, onset=ONSET)
         faulty = record(idle, "LunarLander-v3", range(2), [fault] * 2, max_steps=20)
         assert (first_change(faulty, clean) == ONSET).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("kind", "banana"), ("shape", "sudden")])
+def test_unknown_kinds_and_shapes_are_refused(name: str, value: str) -> None:
+    fault = Fault(kind="bias")
+    object.__setattr__(fault, name, value)  # past what checks types in tests
+    with pytest.raises(InputError, match=f"the fault's {name} is '{value}', expected "):
+        fault.__post_init__()
