@@ -124,14 +124,14 @@ def _plain(text: pa.Array) -> Float[np.ndarray, " B"]:
         return np.where(percent, found / 100, found)
 
 
-def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
-    """Seconds since 1970 on the clock on the wall, NaN where missing.
+def instants(cells: pa.ChunkedArray, place: Place, wall: bool = True) -> Float[np.ndarray, " B"]:
+    """Seconds since 1970 on the clock on the wall, NaN where missing; else in UTC where zones are given.
 
     Raises:
         InputError: for a cell that is no date.
     """
     if is_date(cells.type):
-        times = _one(_local(cells, place)).cast(pa.timestamp("us"), safe=False)
+        times = _one(_local(cells, place) if wall else cells).cast(pa.timestamp("us"), safe=False)
     else:
         text = words(cells, place)
         first = _first(pc.invert(pc.match_substring_regex(text, DATE)))
@@ -140,6 +140,8 @@ def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
         iso = pc.replace_substring_regex(text, ZONE, "")
         for written, wanted in ISO:
             iso = pc.replace_substring_regex(iso, written, wanted)
+        if not wall:
+            iso = _utc(iso, text)
         try:
             times = iso.cast(pa.timestamp("us"))
         except pa.ArrowInvalid:
@@ -147,6 +149,18 @@ def instants(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " B"]:
             raise place.refuse(at, text[at], "a day of the calendar") from None
     micro = times.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
     return micro / 1e6
+
+
+def _utc(iso: pa.Array, text: pa.Array) -> pa.Array:
+    """Dates without a zone, moved to UTC by the zones that `text` has, if all of it has one."""
+    if not pc.all(pc.match_substring_regex(text, ZONE)).as_py():
+        return iso
+    parts = pc.extract_regex(text, r"(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)$")  # null for Z
+    hours, minutes = (pc.struct_field(parts, name).cast(pa.int64()) for name in ("hours", "minutes"))
+    seconds = pc.add(pc.multiply(hours, 3_600), pc.multiply(minutes, 60)).fill_null(0)
+    east = pc.equal(pc.struct_field(parts, "sign"), "+").fill_null(True)
+    away = pc.if_else(east, pc.negate(seconds), seconds).cast(pa.duration("s"))
+    return pc.add(iso.cast(pa.timestamp("us")), away).cast(pa.string())
 
 
 def _local(cells: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:

@@ -79,7 +79,7 @@ class Detector:
 
     @staticmethod
     def fit(
-        data: str | Table | pa.Table | Sample,
+        data: str | Table | pa.Table | np.ndarray | Sample,
         kind: str = "auto",
         seed: int = 0,
         alpha: float | None = None,
@@ -107,6 +107,8 @@ class Detector:
             names = (GLANCE,)
         whole = names[0] in KINDS
         kind = names[0] if whole else kind
+        if whole and len(sample.shape) != 3:
+            raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from anomaly.memory import Memory
-from training.errors import InputError
 
 DIRECTIONS = 9
 WINDOWS, CELLS = 14, 5  # across the shorter side
@@ -40,15 +39,7 @@ class Pictures:
     def fit(
         kind: str, x: Float[Tensor, "B F"], shape: tuple[int, ...], seed: int
     ) -> tuple["Pictures", Float[Tensor, " n"]]:
-        """The memory of pictures of a shape (C, H, W), and the scores of its pictures, each without itself.
-
-        Raises:
-            InputError: when rows are no pictures.
-        """
-        if len(shape) != 3:
-            raise InputError(
-                f"the detector {kind} is for pictures; rows are of shape {shape}, expected (C, H, W)"
-            )
+        """The memory of pictures of a shape (C, H, W), and their scores, each without itself."""
         brightest = float(x.max()) or 1.0
         looks = looks_of(kind, x, shape, brightest)
         memory, own = Memory.of_rows(looks, torch.ones(looks.shape[1]), LOCAL, seed)

@@ -110,8 +110,8 @@ def of_file(
     return Sample(survey.sample(), survey.schema(), source, rows, labelled, label_column)
 
 
-def of_table(data: str | Table | pa.Table, seed: int = 0) -> Sample:
-    """A sample of a file, a table of numbers or an Arrow table."""
+def of_table(data: str | Table | pa.Table | np.ndarray, seed: int = 0) -> Sample:
+    """A sample of a file, a table of numbers, an Arrow table, or an array (N, D), its columns x0, x1, ..."""
     if isinstance(data, str):
         return of_file(data, seed)
     group: np.ndarray | None = None
@@ -119,6 +119,10 @@ def of_table(data: str | Table | pa.Table, seed: int = 0) -> Sample:
     if isinstance(data, Table):
         source, group, table = data.source, data.group, of_array(data.x, data.columns)
         shape = data.shape
+    elif isinstance(data, np.ndarray):
+        if data.ndim != 2:
+            raise InputError(f"the array has the shape {data.shape}, expected (N, D)")
+        source, table = "the array", of_array(data, tuple(f"x{i}" for i in range(data.shape[1])))
     else:
         source, table = "the table", data
     survey = Survey(source, max(1, len(table)), seed)

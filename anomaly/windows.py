@@ -168,7 +168,7 @@ class Windows:
         if self.time not in table.column_names:
             raise InputError(f"{source} lacks the column {self.time!r}, expected the time of each row")
         cells = table[self.time]
-        when = times(cells, Place(source, self.time, int(number[0])))
+        when = times(cells, Place(source, self.time, int(number[0])), wall=False)
         place = Place(source, self.time, 0)
         lacking = np.isnan(when) & (np.arange(len(when)) >= checked)
         if lacking.any():
@@ -199,9 +199,9 @@ class Windows:
         return table.take(pa.array(np.flatnonzero(lineup.left < each))).combine_chunks()
 
 
-def times(cells: pa.ChunkedArray, place: Place) -> Float[np.ndarray, " N"]:
-    """Dates as seconds, or numbers as they are."""
-    return numbers(cells, place) if are_numbers(cells, place) else instants(cells, place)
+def times(cells: pa.ChunkedArray, place: Place, wall: bool = True) -> Float[np.ndarray, " N"]:
+    """Dates as seconds, on the clock on the `wall` or in UTC, or numbers as they are."""
+    return numbers(cells, place) if are_numbers(cells, place) else instants(cells, place, wall)
 
 
 def are_numbers(cells: pa.ChunkedArray, place: Place) -> bool:

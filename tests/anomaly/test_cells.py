@@ -98,3 +98,14 @@ def test_dates_by_hand() -> None:
 def test_what_is_no_date_is_refused(cell: str) -> None:
     with pytest.raises(InputError, match="column 'b', row 11 is"):
         instants(pa.chunked_array([pa.array(["2024-01-01", cell])]), HERE)
+
+
+def test_zones_order_what_the_clock_on_the_wall_shows_twice() -> None:
+    cells = ["2024-10-27 02:30:00+02:00", "2024-10-27 02:30:00+0100", "2024-10-27T02:00:00Z", "NA"]
+    text = pa.chunked_array([pa.array(cells)])
+    wall, utc = instants(text, HERE), instants(text, HERE, wall=False)
+    np.testing.assert_array_equal(wall - wall[0], [0, 0, -1_800, np.nan])
+    np.testing.assert_array_equal(utc - utc[0], [0, 3_600, 5_400, np.nan])
+    typed = pa.chunked_array([pa.array([0, 3_600], pa.timestamp("s", "Europe/Berlin"))])
+    np.testing.assert_array_equal(instants(typed, HERE), [3_600, 7_200])
+    np.testing.assert_array_equal(instants(typed, HERE, wall=False), [0, 3_600])

@@ -315,3 +315,20 @@ def test_scores_of_normal_rows_that_are_no_numbers_are_refused() -> None:
         Detector(
             "nearest", found.schema, found.encoder, found.members, np.array([0.0, np.nan]), found.references
         )
+
+
+def test_an_array_is_fitted_as_it_is() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    found = Detector.fit(rows, "nearest")
+    assert found.columns == ("x0", "x1", "x2")
+    assert found.predict(np.array([[9.0, 9.0, 9.0]])).tolist() == [1]
+    with pytest.raises(InputError, match=r"the array has the shape \(200,\), expected \(N, D\)"):
+        Detector.fit(rows[:, 0], "nearest")
+
+
+def test_tables_are_no_pictures() -> None:
+    table = pa.table({"word": ["a", "b", "c"] * 20, "number": np.arange(60.0) % 7})
+    with pytest.raises(
+        InputError, match="the detector edges is for pictures, the table holds rows of a table"
+    ):
+        Detector.fit(table, "edges")
