@@ -45,7 +45,8 @@ def made(env: str, **options: Any) -> gym.Env:
     except (Exception, SystemExit) as error:  # whatever users' code raises, beside Gymnasium's errors
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
-        raise InputError(f"the environment {env!r} cannot be made: {kind}{reason}") from None
+        hint = "" if "-v" in env or ":" in env else " (expected an id such as CartPole-v1, or module:Class)"
+        raise InputError(f"the environment {env!r} cannot be made: {kind}{reason}{hint}") from None
     for name in ("observation_space", "action_space"):
         if not isinstance(getattr(found.unwrapped, name, None), gym.Space):
             raise InputError(f"the environment {env!r} has no {name}, expected one of gymnasium.spaces")

@@ -1,9 +1,10 @@
 """Environments that can be put back into the middle of an episode, and whose errors say where they are."""
 
-import math
 import signal
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from training.errors import InputError
 
 T = TypeVar("T")
 
+LARGEST = float(np.finfo(np.float32).max)  # reward
 LIMIT_S = 60.0  # an environment that takes longer for a step or a reset hangs
 
 
@@ -38,7 +40,9 @@ class Replayable(gym.Wrapper):
         super().__init__(env)
         self._limit_s, self._alarm = limit_s, _alarm()
         self._index, self._episode = index, -1
-        seen, forbids = env.observation_space, choices(env.action_space) > 0
+        acts = env.action_space
+        self._kind = acts.dtype if isinstance(acts, gym.spaces.Box) and acts.dtype != np.float32 else None
+        seen, forbids = env.observation_space, choices(acts) > 0
         # Where a reset gives a mask it is part of what is seen, unless that is a picture.
         self._no_mask = forbids and not isinstance(seen, MaskedBox) and len(seen.shape or ()) == 1
         self._first: int | None = None  # the seed of the first reset
@@ -56,12 +60,14 @@ class Replayable(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         """Acts, and remembers the action."""
+        if self._kind is not None:
+            action = np.asarray(action, self._kind)
         self._actions.append(action)
         obs, reward, terminated, truncated, info = self._named(lambda: self.env.step(action))
         self._check(obs, reward)
         if self._no_mask and "action_mask" in info:
             raise self._error("gives an action_mask, which its reset did not, expected it in both")
-        return obs, reward, terminated, truncated, info
+        return obs, reward, bool(terminated), bool(truncated), info
 
     def _named(self, call: Callable[[], T]) -> T:
         try:
@@ -71,7 +77,10 @@ class Replayable(gym.Wrapper):
         except _Hangs:
             raise self._error(f"did not answer within {self._limit_s:g} s") from None
         except Exception as error:  # whatever users' code raises
-            raise self._error(f"raised {type(error).__name__}: {' '.join(str(error).split())}") from error
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"({Path(at.filename).name}, line {at.lineno})"
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise self._error(f"raised {what} {place}") from error
         finally:
             if self._alarm:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -83,11 +92,11 @@ class Replayable(gym.Wrapper):
             raise self._error(f"shows {found.dtype} {found.shape}, expected numbers {wanted}")
         if found.dtype.kind == "f" and np.isnan(found).any():
             raise self._error(f"shows NaN in sensor {int(np.isnan(found).argmax())}, expected numbers")
-        if isinstance(reward, float) and math.isfinite(reward):
+        if isinstance(reward, float) and abs(reward) <= LARGEST:
             return
         paid = np.asarray(reward)
-        if paid.size != 1 or paid.dtype.kind not in "fiub" or not np.isfinite(paid).all():
-            raise self._error(f"pays {reward!r}, expected a finite number")
+        if paid.size != 1 or paid.dtype.kind not in "fiub" or not (np.abs(paid) <= LARGEST).all():
+            raise self._error(f"pays {reward!r}, expected a finite number of 32 bits")
 
     def _error(self, what: str) -> InputError:
         place = where(self._index, self._first, self._episode, len(self._actions))

@@ -40,22 +40,23 @@ class Faulty(gym.Env):
             obs = {"nan": np.array([0, np.nan]), "shape": np.zeros(3), "kind": np.array(["a", "b"])}.get(
                 self.what, obs
             )
-            reward = {"reward": float("inf"), "text": "one"}.get(self.what, reward)
+            reward = {"reward": float("inf"), "large": 1e39, "text": "one"}.get(self.what, reward)
         return obs, reward, self.steps == 4, False, {}
 
 
-for _what in ("raise", "nan", "shape", "kind", "reward", "text"):
+for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text"):
     gym.register(f"probe/faulty-{_what}-v0", Faulty, kwargs={"what": _what})
 
 
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("raise", "raised KeyError: 'torque'"),
+        ("raise", r"raised KeyError: 'torque' \(test_own.py, line \d+\)"),
         ("nan", "shows NaN in sensor 1, expected numbers"),
         ("shape", r"shows float64 \(3,\), expected numbers \(2,\)"),
         ("kind", r"shows <U1 \(2,\), expected numbers \(2,\)"),
         ("reward", "pays inf, expected a finite number"),
+        ("large", r"pays 1e\+39, expected a finite number of 32 bits"),
         ("text", "pays 'one', expected a finite number"),
     ],
 )
@@ -140,3 +141,23 @@ def test_classes_that_cannot_be_made_are_refused(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=f"'{module}:Mine' .*{message}"):
         make(f"{module}:Mine", 1, seed=0)
+
+
+class Exact(gym.Env):
+    """Takes actions of 64 bits from 0 to 10 alone, and ends with NumPy's booleans."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Box(0.0, 10.0, (1,), np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple:
+        assert action.dtype == np.float64
+        return np.zeros(1, np.float32), 1.0, np.bool_(False), np.bool_(False), {}
+
+
+def test_actions_have_the_type_of_their_space_and_numpy_may_say_when_it_ends() -> None:
+    check("tests.envs.test_own:Exact")  # without a warning about bounds that are not -1 and 1
+    make("tests.envs.test_own:Exact", 2, seed=0).step(torch.zeros(2, 1))
