@@ -90,8 +90,10 @@ class Replayable(gym.Wrapper):
         found = np.asarray(obs)
         if found.shape != wanted or found.dtype.kind not in "fiub":
             raise self._error(f"shows {found.dtype} {found.shape}, expected numbers {wanted}")
-        if found.dtype.kind == "f" and np.isnan(found).any():
-            raise self._error(f"shows NaN in sensor {int(np.isnan(found).argmax())}, expected numbers")
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            at = int((~np.isfinite(found)).argmax())
+            what = "NaN" if np.isnan(found.flat[at]) else str(found.flat[at])
+            raise self._error(f"shows {what} in sensor {at}, expected finite numbers")
         if isinstance(reward, float) and abs(reward) <= LARGEST:
             return
         paid = np.asarray(reward)
