@@ -24,19 +24,15 @@ LEAST = 1e-3  # deviation of a residual
 
 
 class Linear:
-    """The groups of features (G, W), in each of them the means (G, W) and P (G, W, W); deviations (G, W).
+    """The groups of features (G, W); x @ `matrix` (G, W, W) − `offset` (G, W) are residuals over deviations.
 
     The last group is filled up with features of the first.
     """
 
     def __init__(
-        self,
-        groups: Int[Tensor, "G W"],
-        mean: Float[Tensor, "G W"],
-        precision: Float[Tensor, "G W W"],
-        deviation: Float[Tensor, "G W"],
+        self, groups: Int[Tensor, "G W"], matrix: Float[Tensor, "G W W"], offset: Float[Tensor, "G W"]
     ) -> None:
-        self.groups, self.mean, self.precision, self.deviation = groups, mean, precision, deviation
+        self.groups, self.matrix, self.offset = groups, matrix, offset
 
     @staticmethod
     def fit(
@@ -44,51 +40,48 @@ class Linear:
     ) -> tuple["Linear", Float[Tensor, " B"]]:
         """The regressions, and the scores of the rows out of fold; `owner` changes nothing here."""
         generator = torch_generator(seed, "linear")
-        x, fold = x.double(), folds(len(x), generator)
-        features, size = x.shape[1], min(WIDEST, x.shape[1])
-        order = torch.randperm(features, generator=generator)
+        fold, features, size = folds(len(x), generator), x.shape[1], min(WIDEST, x.shape[1])
+        order = torch.randperm(features, generator=generator) if size < features else torch.arange(features)
         groups = order[torch.arange(-(-features // size) * size) % features].reshape(-1, size)
-        own = torch.empty(len(groups), len(x), size, dtype=x.dtype)
+        grouped = _grouped(x.double(), groups)
+        own = torch.empty_like(grouped)
         for k in range(min(FOLDS, len(x))):
-            others = x[fold != k] if len(x) > 1 else x
-            own[:, fold == k] = _learned(others, groups)._residuals(x[fold == k])
-        found = _learned(x, groups)
-        found.deviation = own.square().mean(1).sqrt().clamp(min=LEAST)
-        return found, found._joined(own)
+            others = grouped[:, fold != k] if len(x) > 1 else grouped
+            matrix, offset = _regressions(others)
+            own[:, fold == k] = grouped[:, fold == k] @ matrix - offset[:, None]
+        deviation = own.square().mean(1).sqrt().clamp(min=LEAST)
+        matrix, offset = _regressions(grouped)
+        found = Linear(groups, (matrix / deviation[:, None]).float(), (offset / deviation).float())
+        return found, _joined(own / deviation[:, None])
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the module docstring."""
-        return self._joined(self._residuals(x.double()))
-
-    def _residuals(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "G B W"]:
-        away = x.clamp(-LIMIT, LIMIT)[:, self.groups].transpose(0, 1) - self.mean[:, None]
-        return away @ self.precision / self.precision.diagonal(dim1=1, dim2=2)[:, None]
-
-    def _joined(self, residuals: Float[Tensor, "G B W"]) -> Float[Tensor, " B"]:
-        squares = (residuals / self.deviation[:, None]).square()
-        return squares.mean((0, 2)).clamp(min=1e-12).log()
+        return _joined(_grouped(x.float(), self.groups) @ self.matrix - self.offset[:, None])
 
     def arrays(self) -> dict[str, Tensor]:
         """What `of_arrays` needs."""
-        return {
-            "groups": self.groups,
-            "mean": self.mean,
-            "precision": self.precision,
-            "deviation": self.deviation,
-        }
+        return {"groups": self.groups, "matrix": self.matrix, "offset": self.offset}
 
     @staticmethod
     def of_arrays(found: dict[str, Tensor]) -> "Linear":
         """Reads what `arrays` gave."""
-        return Linear(found["groups"], found["mean"], found["precision"], found["deviation"])
+        return Linear(found["groups"], found["matrix"], found["offset"])
 
 
-def _learned(x: Float[Tensor, "B F"], groups: Int[Tensor, "G W"]) -> Linear:
-    """The regressions of rows, deviations still 1."""
-    grouped = x.clamp(-LIMIT, LIMIT)[:, groups].transpose(0, 1)
-    mean = grouped.mean(1)
-    away = grouped - mean[:, None]
-    covariance = away.transpose(1, 2) @ away / len(x)
-    ridge = RIDGE * torch.eye(groups.shape[1], dtype=x.dtype)
-    precision = torch.linalg.inv(covariance + ridge).contiguous()  # as it will be loaded: the same bits
-    return Linear(groups, mean, precision, torch.ones_like(mean))
+def _grouped(x: Float[Tensor, "B F"], groups: Int[Tensor, "G W"]) -> Float[Tensor, "G B W"]:
+    x = x.clamp(-LIMIT, LIMIT)
+    return x[None] if len(groups) == 1 else x[:, groups].transpose(0, 1)
+
+
+def _regressions(x: Float[Tensor, "G B W"]) -> tuple[Float[Tensor, "G W W"], Float[Tensor, "G W"]]:
+    """P over its diagonal, and what it makes of the mean: r of a row is row @ the first − the second."""
+    mean = x.mean(1, keepdim=True)
+    away = x - mean
+    covariance = away.transpose(1, 2) @ away / x.shape[1]
+    precision = torch.linalg.inv(covariance + RIDGE * torch.eye(x.shape[2], dtype=x.dtype)).contiguous()
+    matrix = precision / precision.diagonal(dim1=1, dim2=2)[:, None]
+    return matrix, (mean @ matrix)[:, 0]
+
+
+def _joined(residuals: Float[Tensor, "G B W"]) -> Float[Tensor, " B"]:
+    return residuals.square().mean((0, 2)).clamp(min=1e-12).log()

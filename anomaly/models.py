@@ -149,7 +149,7 @@ def fit_member(
     if kind == GLANCE:
         memory = _folded("memory", Memory.fit, rows, owner, seed)
         ratio = _folded("ratio", partial(Ratio.fit, hidden=FAST_HIDDEN), rows, owner, seed)
-        return Member(kind, Glance.fit(memory, ratio, x, seed, FAST_SEEN, FAST_NETS), None)
+        return Member(kind, Glance.fit(memory, ratio, None, x, seed, FAST_SEEN, FAST_NETS), None)
     if kind in KINDS:
         pictures, own = Pictures.fit(kind, rows, shape, seed)
         return Member(kind, pictures, Surprise.fit(own.double().numpy()))
@@ -192,14 +192,14 @@ def score_together(members: Sequence[Member], x: Float[np.ndarray, "B F"]) -> Fl
 
 
 def glance_of(members: Sequence[Member], x: Float[np.ndarray, "B F"], seed: int) -> Glance | None:
-    """What clears most rows in place of members, `memory` and `ratio` among them, that were fitted on x.
+    """What clears most rows in place of members, `memory`, `ratio`, `linear` among them, fitted on x.
 
     None where x has fewer rows than it would remember.
     """
     if len(x) < SEEN:
         return None
     by_kind = {member.kind: member for member in members}
-    return Glance.fit(by_kind["memory"], by_kind["ratio"], x, seed)
+    return Glance.fit(by_kind["memory"], by_kind["ratio"], by_kind["linear"], x, seed)
 
 
 def _joined(members: Sequence[Member], surprises: Sequence[np.ndarray]) -> Float[np.ndarray, " B"]:

@@ -52,12 +52,15 @@ def test_the_first_nets_score_as_they_did_among_all() -> None:
     torch.testing.assert_close(few.score(x), Ratio(nets)._each(x)[:2].mean(0))
 
 
-def test_a_glance_joins_what_is_near_and_two_nets(glance: Glance) -> None:
+def test_a_glance_joins_what_is_near_two_nets_and_lines(glance: Glance) -> None:
     x = rows(7, 3)
     distance = torch.cdist((torch.from_numpy(x) / glance.scale).float(), glance.rows).amin(1)
     near = glance.surprises[0]((distance + glance.floor).log().double().numpy())
     ratio = glance.surprises[1](glance.ratio.score(torch.from_numpy(x)).double().numpy())
-    np.testing.assert_allclose(glance(x), joined(np.stack([near, ratio]), WEIGHTS), rtol=1e-3, atol=1e-3)
+    assert glance.linear is not None
+    lines = glance.surprises[2](glance.linear.score(torch.from_numpy(x)).double().numpy())
+    wanted = joined(np.stack([near, ratio, lines]), WEIGHTS)
+    np.testing.assert_allclose(glance(x), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_rows_that_are_not_cleared_get_what_all_models_say(fitted: Detector, glance: Glance) -> None:
@@ -98,7 +101,9 @@ def test_only_auto_glances(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_glance_that_is_no_number_clears_nothing(fitted: Detector, glance: Glance) -> None:
-    blind = Glance(glance.rows, glance.scale, glance.ratio, glance.surprises, math.nan, glance.limit)
+    blind = Glance(
+        glance.rows, glance.scale, glance.ratio, glance.linear, glance.surprises, math.nan, glance.limit
+    )
     x = rows(20, 10)
     every = replace(fitted, glance=None).decision_function(x)
     np.testing.assert_allclose(replace(fitted, glance=blind).decision_function(x), every)
