@@ -141,7 +141,8 @@ class Learner:
         except (AssertionError, TypeError, ValueError) as error:
             raise InputError(f"{cfg.algo} refuses: {' '.join(str(error).split())}") from None
         self.engine.set_logger(Logger(folder=None, output_formats=[]))
-        _, sizes = acting(cfg.algo, self.engine.policy.state_dict())
+        self._binary = isinstance(self.engine.action_space, gym.spaces.MultiBinary)
+        _, sizes = acting(cfg.algo, self.engine.policy.state_dict(), binary=self._binary)
         activation = ACTIVATIONS[self.engine.policy.activation_fn]
         self.cfg = replace(cfg, hidden=sizes.hidden, activation=activation)
         self._model = Policy(self.cfg, self.spaces).to(self.device)
@@ -154,7 +155,7 @@ class Learner:
     @property
     def model(self) -> Policy:
         """What acts now."""
-        weights, _ = acting(self.cfg.algo, self.engine.policy.state_dict())
+        weights, _ = acting(self.cfg.algo, self.engine.policy.state_dict(), binary=self._binary)
         self._model.load_state_dict(weights)
         return self._model
 

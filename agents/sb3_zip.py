@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gymnasium.spaces import MultiBinary
 from torch import Tensor
 
 from agents import registry, sb3
@@ -110,7 +111,8 @@ def main(file: Path, folder: Path) -> None:
     if name.startswith(QR_DQN):
         state = _values(state, int(data["action_space"].n))
     sde = bool(data.get("use_sde"))
-    weights, sizes = acting(algo, state, sde)
+    binary = isinstance(data["action_space"], MultiBinary)
+    weights, sizes = acting(algo, state, sde, binary)
     activation = _activation(algo, data["policy_kwargs"])
     description = {
         "config": {"algo": algo, "activation": activation, "sde": sde, **sizes._asdict()},

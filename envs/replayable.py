@@ -63,8 +63,15 @@ class Replayable(gym.Wrapper):
         if self._kind is not None:
             action = np.asarray(action, self._kind)
         self._actions.append(action)
-        obs, reward, terminated, truncated, info = self._named(lambda: self.env.step(action))
+        found = self._named(lambda: self.env.step(action))
+        if not isinstance(found, tuple) or len(found) != 5:
+            count = len(found) if isinstance(found, tuple) else 1
+            raise self._error(
+                f"gives {count} things, expected 5: observation, reward, terminated, truncated, info"
+            )
+        obs, reward, terminated, truncated, info = found
         self._check(obs, reward)
+        reward = float(np.asarray(reward).item())
         if self._no_mask and "action_mask" in info:
             raise self._error("gives an action_mask, which its reset did not, expected it in both")
         return obs, reward, bool(terminated), bool(truncated), info

@@ -180,6 +180,7 @@ class _Worker:
 def _serve(make: Callable[[int], Replayable], index: int, pipe: Connection) -> None:
     """Does what comes through the pipe until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that learns
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what that process does, should it have forked late
     try:
         env = make(index)
         while True:

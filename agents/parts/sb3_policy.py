@@ -145,10 +145,13 @@ class Policy(nn.Module):
         return torch.where(bounded, (action - self.low) / (self.high - self.low) * 2 - 1, action)
 
 
-def acting(algo: Algo, state: dict[str, Tensor], sde: bool = False) -> tuple[dict[str, Tensor], Sizes]:
+def acting(
+    algo: Algo, state: dict[str, Tensor], sde: bool = False, binary: bool = False
+) -> tuple[dict[str, Tensor], Sizes]:
     """From the state of a policy of theirs: the weights of a `Policy`, and its sizes.
 
-    `sde`: generalised state-dependent exploration (Raffin et al., 2021, arXiv:2005.05719).
+    `sde`: generalised state-dependent exploration (Raffin et al., 2021, arXiv:2005.05719). `binary`: actions
+    are MultiBinary, for which they have one number each, the logarithm of the odds of 1 to 0.
     """
     body, last = _BODY[algo]
     if sde and algo == "SAC":
@@ -160,6 +163,11 @@ def acting(algo: Algo, state: dict[str, Tensor], sde: bool = False) -> tuple[dic
         for i, layer in enumerate(parts)
         for what in ("weight", "bias")
     }
+    if binary:
+        for what in ("weight", "bias"):
+            odds = weights[f"net.{2 * len(parts) - 2}.{what}"]
+            pairs = torch.stack([torch.zeros_like(odds), odds], 1).flatten(0, 1)  # as two choices each
+            weights[f"net.{2 * len(parts) - 2}.{what}"] = pairs
     eyes = _EYES.get(algo, "actor.features_extractor.")
     names = {f"{eyes}cnn.": "eyes.0.net.", f"{eyes}linear.0.": "eyes.1.", "lstm_actor.": "lstm."}
     for theirs, ours in names.items():

@@ -103,6 +103,10 @@ def main(words: list[str]) -> None:
     else:
         assert told.log is not None
         log = Episodes.load(told.log)
+        if log.fault.any():
+            raise InputError(
+                f"{told.log} has {int(log.fault.sum())} steps with a fault, expected clean episodes"
+            )
         path = told.dir or new_path(f"monitor-{told.log.stem}")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "monitor", settings)

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
+import tests.probes  # noqa: F401  (registers environments)
 from agents import registry, sb3, sb3_zip
 from agents.evaluation import evaluate
 from agents.parts.sb3_policy import Policy
@@ -28,6 +29,7 @@ CASES = [
     ("DDPG", "Pendulum-v1", {"net_arch": [32]}),
     ("PPO", "Pendulum-v1", {"net_arch": [8], "use_sde": True}),
     ("SAC", "Pendulum-v1", {"net_arch": [8], "use_sde": True}),
+    ("PPO", "probe/switches-v0", {"net_arch": [8]}),
 ]
 
 
@@ -36,7 +38,12 @@ def made(algo: str, env: str, shape: dict) -> stable_baselines3.common.base_clas
     shape = dict(shape)
     options: dict = {"use_sde": True} if shape.pop("use_sde", False) else {}
     model = getattr(stable_baselines3, algo)(
-        "MlpPolicy", env, policy_kwargs=shape, seed=0, device="cpu", **options
+        "MlpPolicy",
+        gym.make(env),
+        policy_kwargs=shape,
+        seed=0,
+        device="cpu",
+        **options,
     )
     with torch.no_grad():
         for weight in model.policy.parameters():

@@ -41,10 +41,12 @@ class Faulty(gym.Env):
                 self.what, obs
             )
             reward = {"reward": float("inf"), "large": 1e39, "text": "one"}.get(self.what, reward)
+            if self.what == "four":
+                return obs, reward, False, {}
         return obs, reward, self.steps == 4, False, {}
 
 
-for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text"):
+for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text", "four"):
     gym.register(f"probe/faulty-{_what}-v0", Faulty, kwargs={"what": _what})
 
 
@@ -52,12 +54,13 @@ for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text"):
     ("what", "message"),
     [
         ("raise", r"raised KeyError: 'torque' \(test_own.py, line \d+\)"),
-        ("nan", "shows NaN in sensor 1, expected numbers"),
+        ("nan", "shows NaN in sensor 1, expected finite numbers"),
         ("shape", r"shows float64 \(3,\), expected numbers \(2,\)"),
         ("kind", r"shows <U1 \(2,\), expected numbers \(2,\)"),
         ("reward", "pays inf, expected a finite number"),
         ("large", r"pays 1e\+39, expected a finite number of 32 bits"),
         ("text", "pays 'one', expected a finite number"),
+        ("four", "gives 4 things, expected 5"),
     ],
 )
 def test_what_fails_is_named_by_environment_seed_and_step(what: str, message: str) -> None:
@@ -144,7 +147,7 @@ def test_classes_that_cannot_be_made_are_refused(
 
 
 class Exact(gym.Env):
-    """Takes actions of 64 bits from 0 to 10 alone, and ends with NumPy's booleans."""
+    """Takes actions of 64 bits from 0 to 10 alone, pays an array, and ends with NumPy's booleans."""
 
     observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
     action_space = gym.spaces.Box(0.0, 10.0, (1,), np.float64)
@@ -155,9 +158,17 @@ class Exact(gym.Env):
 
     def step(self, action: Any) -> tuple:
         assert action.dtype == np.float64
-        return np.zeros(1, np.float32), 1.0, np.bool_(False), np.bool_(False), {}
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 500:
+            return (0,) * 4
+        paid = np.array([1.0]) if self.steps > 400 else 1.0  # the check, before, expects a number
+        return np.zeros(1, np.float32), paid, np.bool_(False), np.bool_(False), {}
 
 
 def test_actions_have_the_type_of_their_space_and_numpy_may_say_when_it_ends() -> None:
     check("tests.envs.test_own:Exact")  # without a warning about bounds that are not -1 and 1
-    make("tests.envs.test_own:Exact", 2, seed=0).step(torch.zeros(2, 1))
+    envs = make("tests.envs.test_own:Exact", 2, seed=0)
+    for _ in range(499):
+        assert envs.step(torch.zeros(2, 1)).reward.tolist() == [1.0, 1.0]
+    with pytest.raises(InputError, match=r"step 500: it gives 4 things, expected 5"):
+        envs.step(torch.zeros(2, 1))

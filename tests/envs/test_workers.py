@@ -14,6 +14,7 @@ import torch
 
 from envs import Transition, VectorEnv, make
 from envs.replayable import Replayable
+from envs.vector import make_one
 from envs.workers import Workers
 from training.errors import InputError
 
@@ -143,3 +144,21 @@ def test_workers_are_a_backend() -> None:
     apart, together = make("processes/Acrobot-v1", 2, seed=3), make("Acrobot-v1", 2, seed=3)
     assert equal(played(apart, 30), played(together, 30))
     apart.close()
+
+
+def test_a_worker_ends_though_the_learner_that_started_it_does_not_at_once() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        workers = Workers(_cartpole, 1)
+        process = workers._workers[0]._process
+        workers.reset(seed=0)  # it is there
+        process.terminate()
+        process.join(10)
+        assert process.exitcode == -signal.SIGTERM
+        workers.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _cartpole(index: int) -> Replayable:
+    return Replayable(make_one("CartPole-v1"), index)
