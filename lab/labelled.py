@@ -84,7 +84,7 @@ def main(words_told: list[str]) -> None:
     print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
     if detector.windows:
         _print_events(flagged, score, anomaly, lineup, block)
-    _print(lines, told.by)
+    _print(lines, told.by, not detector.about.get("contaminated"))
 
 
 def _drawn(
@@ -151,7 +151,7 @@ def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray,
     return score, np.concatenate(truths), groups, lineup
 
 
-def _print(lines: list[Alarms], by: str | None) -> None:
+def _print(lines: list[Alarms], by: str | None, promised: bool) -> None:
     header = (
         "" if by is None else by,
         "normal",
@@ -167,6 +167,8 @@ def _print(lines: list[Alarms], by: str | None) -> None:
         allowed = f"{line.low} to {line.high}" + ("" if line.kept else "  MORE")
         if line.normal and (line.low, line.high) == (0, line.normal):
             allowed = "any number"  # too few calibrated to say
+        if not promised:
+            allowed = "no promise"
         counts = (
             str(line.normal),
             str(line.false_alarms),

@@ -44,11 +44,8 @@ class Evaluate:
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab evaluate RUN ...`."""
-    if (
-        words
-        and (Path(words[0]) / "config.json").is_file()
-        and read_config(Path(words[0]))["kind"] == "detector"
-    ):
+    named = bool(words) and not words[0].startswith("-") and not words[0].endswith(".zip")
+    if named and read_config(Path(words[0]))["kind"] == "detector":
         labelled.main(words)
         return
     told: Evaluate = parse(Evaluate, words, "lab evaluate", ABOUT)

@@ -133,7 +133,8 @@ def _promise(detector: Detector) -> list[str]:
         return [*lines, f"  no rows will be flagged: an alpha of {alpha:g} needs {needed(alpha)} such rows"]
     above = f"  rows that score above {detector.threshold:.4g} are anomalies"
     if detector.about.get("contaminated"):
-        return [*lines, f"{above}; nothing is promised, as the rows may hold anomalies"]
+        more = "  anomalies among the rows that calibrate hide others: `lab score --alpha` flags more"
+        return [*lines, f"{above}; nothing is promised, as the rows may hold anomalies", more]
     if detector.windows:
         return [
             *lines,

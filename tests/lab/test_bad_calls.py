@@ -59,6 +59,7 @@ BAD_CALLS = {
     "watch agent --fault typo": "fault is 'typo', expected one of noise",
     "evaluate": "run",
     "evaluate nowhere": "nowhere does not exist",
+    "evaluate nowhere normal.csv --label-column a": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
     "evaluate detector": "labelled rows",
     "evaluate agent --env Acrobot-v1": "agent is no .zip, expected none of --env",

@@ -143,6 +143,14 @@ def test_a_page_shows_every_metric_of_its_runs(place: Path) -> None:
     assert lab("report", "model", cwd=place).stdout == "model/report.html\n"
 
 
+def test_of_contaminated_rows_nothing_is_promised(place: Path) -> None:
+    words = ("fit", "normal.csv", "--detector", "nearest", "--contaminated", "--dir", "dirty")
+    assert "nothing is promised" in lab(*words, cwd=place).stdout
+    (place / "mixed.csv").write_text("a,b,c,y\n" + "0.5,0.1,-0.2,0\n" * 20 + "50,0,0,1\n")
+    done = lab("evaluate", "dirty", "mixed.csv", "--label-column", "y", cwd=place)
+    assert "no promise" in done.stdout, done.stderr
+
+
 def test_a_detector_meets_labels_explains_and_has_a_page(place: Path) -> None:
     rows = [f"{v / 40 - 1},0.1,-0.2,0,{'left' if v % 2 else 'right'}" for v in range(80)] + ["50,0,0,1,left"]
     (place / "labelled.csv").write_text("\n".join(["a,b,c,y,side", *rows]))
