@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training import distributed
 from training.checkpoint import copy_model, load_checkpoint, save_checkpoint
 from training.errors import DivergenceError
-from training.folder import RunFolder
+from training.folder import RunFolder, score_text
 from training.metrics import Meter, Metrics
 from training.run import RunConfig
 from training.signals import Interrupted, Signals
@@ -283,7 +283,7 @@ class _progress:  # noqa: N801  (a context manager that reads as a function)
         return self._show
 
     def _show(self, step: int, score: float | None) -> None:
-        text = "" if score is None else f"score {score:.4g}"
+        text = "" if score is None else f"score {score_text(score)}"
         self._bar.update(self._task, completed=step, description=text)
 
     def __exit__(self, *error: object) -> None:

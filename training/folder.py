@@ -145,6 +145,11 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return rows
 
 
+def score_text(score: float) -> str:
+    """A score for people: four digits, or all those before the point."""
+    return f"{score:,.0f}" if 1e4 <= abs(score) < 1e15 else f"{score:.4g}"
+
+
 def versions() -> dict[str, str]:
     """The versions of what a result depends on."""
     return {name: version(name) for name in PACKAGES}

@@ -17,7 +17,7 @@ from training.device import set_process
 from training.diagnostics import Diagnostics
 from training.driver import Driver, Evaluate, Outcome, Show, resume
 from training.errors import InputError
-from training.folder import RunFolder
+from training.folder import RunFolder, score_text
 from training.metrics import Metrics
 from training.optim import Descent
 from training.state import Tree, capture, restore
@@ -165,7 +165,7 @@ def finish(path: Path, outcome: Outcome | None, how_to_go_on: str = "") -> None:
         how = f"interrupted ({how_to_go_on})" if how_to_go_on else "interrupted for good"
     scores = ""
     if outcome.score is not None and outcome.best is not None:
-        scores = f"; score {outcome.score:.4g}, best {outcome.best:.4g}"
+        scores = f"; score {score_text(outcome.score)}, best {score_text(outcome.best)}"
     say(f"{path}: {how} after {outcome.step:,} steps in {outcome.seconds:.1f} s{scores}")
     if outcome.signal is not None:
         raise SystemExit(128 + outcome.signal)

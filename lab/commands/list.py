@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lab.arguments import parse
 from training.errors import InputError
-from training.folder import read_config, read_rows
+from training.folder import read_config, read_rows, score_text
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ def _row(run: Path) -> list[str]:
         Path(subject).name,
         "" if seed is None else str(seed),
         "" if step is None else f"{step:,}",
-        "" if last is None else f"{last:.4g}",
+        "" if last is None else score_text(last),
     ]
