@@ -68,9 +68,9 @@ class Live:
 
     @property
     def longest(self) -> int:
-        """The steps of the longest episode, where it may be longer than the clock says; else the clock."""
+        """The steps so far of the longest of the episodes that are being watched."""
         assert self._watch is not None
-        return int(self._watch.step.max()) if self._begun else self._clock
+        return int(self._watch.step.max()) if self._begun else self._clock  # if none began later: all alike
 
     def step(
         self, obs: np.ndarray, action: np.ndarray, begun: np.ndarray | None = None, first: Watch | None = None

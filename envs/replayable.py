@@ -71,7 +71,8 @@ class Replayable(gym.Wrapper):
             )
         obs, reward, terminated, truncated, info = found
         self._check(obs, reward)
-        reward = float(np.asarray(reward).item())
+        if not isinstance(reward, float):
+            reward = float(np.asarray(reward).item())
         if self._no_mask and "action_mask" in info:
             raise self._error("gives an action_mask, which its reset did not, expected it in both")
         return obs, reward, bool(terminated), bool(truncated), info
