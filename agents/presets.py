@@ -122,7 +122,7 @@ PPO = {
 
 DQN = {
     # 500.0 at the end of each of 12 runs: `python -m benchmarks.returns --only dqn --seeds 12`. A mean greedy
-    # return of 475 in 1/22 of Stable-Baselines3's CPU seconds, 3 seeds: `python -m benchmarks.agents --algo
+    # return of 475 in 1/82 of Stable-Baselines3's CPU seconds, 5 seeds: `python -m benchmarks.agents --algo
     # dqn`. Long windows and tanh did it: with 3 steps and ReLU most runs stayed between 150 and 350.
     "CartPole-v1": dqn.Config(
         env="CartPole-v1",

@@ -28,6 +28,7 @@ OTHER_DATES = (  # of which day and month cannot be told apart, or which name no
     r"(?i)^(\d\d?([/-]|\. ?)\d\d?([/-]|\. ?)(\d{4}|\d\d)|\d\d?[. -]+[a-z]{3,9}[., -]+\d{4}"
     r"|([a-z]{3,9}, )?[a-z]{3,9} \d\d?,? \d{4}|\d{4}[-/]\d\d?)([ ,T]|$)"
 )
+PLAIN = r"^\d{4}-\d\d-"  # how dates of ISO 8601 begin
 ISO = (  # what makes the others dates of ISO 8601
     (r"^(\d\d:)", r"1970-01-01 \1"),
     (r"^(\d\d?)\.(\d\d?)\.(\d{4})", r"\3-\2-\1"),
@@ -138,8 +139,9 @@ def instants(cells: pa.ChunkedArray, place: Place, wall: bool = True) -> Float[n
         if first is not None:
             raise place.refuse(first, text[first], "a date such as 2024-05-31 or 2024-05-31 18:45:00")
         iso = pc.replace_substring_regex(text, ZONE, "")
-        for written, wanted in ISO:
-            iso = pc.replace_substring_regex(iso, written, wanted)
+        if not pc.all(pc.match_substring_regex(iso, PLAIN)).as_py():
+            for written, wanted in ISO:
+                iso = pc.replace_substring_regex(iso, written, wanted)
         if not wall:
             iso = _utc(iso, text)
         try:

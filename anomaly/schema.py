@@ -170,7 +170,6 @@ class Survey:
         found = self._text.setdefault(name, _Text())
         numeric, no_number = looks_like(text, (NUMBER, COMMA))
         dates, no_date = looks_like(text, (DATE,))
-        found.other_dates += looks_like(text, (OTHER_DATES,))[0]
         found.present += len(text) - text.null_count
         found.numbers += numeric
         found.dates += dates
@@ -178,6 +177,7 @@ class Survey:
             counter.add(numbers(text, place))
         else:
             counter.stop()
+            found.other_dates += looks_like(text, (OTHER_DATES,))[0]  # which no number looks like
         if no_number is not None and found.no_number is None:
             found.no_number = place.refuse(no_number, text[no_number], f"a number such as 1.5{OTHERWISE}")
         if no_date is not None and found.no_date is None:
