@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.parts.heads import SquashedGaussian
-from agents.parts.pictures import observation_norm
+from agents.parts.normalised import Normalised
 from agents.parts.replay import Experience, Replay, Windows
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_positive, check_share
@@ -95,25 +95,20 @@ def temperature_loss(
     return loss, {"explore/temperature": log_temperature.detach().exp()}
 
 
-class Actor(nn.Module):
+class Actor(Normalised):
     """The policy: (*N, O) -> means and logarithms of deviations (*N, 2 A), before squashing."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__()
+        super().__init__(spaces, cfg.normalise_obs)
         if not spaces.low:
             raise InputError(f"{cfg.env} has discrete actions, sac expects continuous ones: try ppo")
         if not spaces.bounded:
             raise InputError(f"{cfg.env} has actions without bounds, sac expects bounds on all: try ppo")
         self.head = SquashedGaussian(spaces.actions)
-        self.norm = observation_norm(spaces) if cfg.normalise_obs else None
         self.net = mlp(spaces.obs, cfg.hidden, 2 * spaces.actions, cfg.activation, output_gain=0.01)
 
     def forward(self, obs: Float[Tensor, "*N O"]) -> Float[Tensor, "*N P"]:
         return self.net(self.seen(obs))
-
-    def seen(self, obs: Float[Tensor, "*N O"]) -> Float[Tensor, "*N O"]:
-        """Observations as the networks see them, the critics' too."""
-        return obs if self.norm is None else self.norm(obs)
 
     @torch.inference_mode()
     def act(
@@ -185,8 +180,7 @@ class Learner:
             rows.append(envs.step(guess if self.step < self.cfg.warm_up else chosen))
         rollout = Transition.stack(rows)
         self.replay.add(rollout, begins)
-        if self.model.norm is not None:
-            self.model.norm.update(rollout.obs)
+        self.model.notice(rollout.obs)
         self.step += envs.num_envs * self.cfg.collect
 
     def learn(self) -> Metrics:

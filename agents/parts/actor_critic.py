@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
-from agents.parts.pictures import body, observation_norm
+from agents.parts.normalised import Normalised
+from agents.parts.pictures import body
 from envs import Spaces, Transition, VectorEnv
 from training.average import Average
 from training.errors import InputError
@@ -33,7 +34,7 @@ class NetworkConfig(Protocol):
     def normalise_obs(self) -> bool: ...
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(Normalised):
     """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N).
 
     Where it is `averaged`, that is `smooth`, an average of the weights that are learned; what plays rollouts
@@ -43,12 +44,11 @@ class ActorCritic(nn.Module):
     def __init__(
         self, cfg: NetworkConfig, spaces: Spaces, deviation: float = 1.0, *, averaged: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(spaces, cfg.normalise_obs)
         self.head = head(spaces, deviation)
         self.shared, self.actions, self.masked = cfg.shared, spaces.actions, spaces.masked
         if spaces.picture and not cfg.shared:
             raise InputError("pictures need one shared network for policy and value")
-        self.norm = observation_norm(spaces) if cfg.normalise_obs else None
         self.net: nn.Module
         if cfg.shared:
             self.net = body(spaces, cfg.hidden, spaces.actions + 1, cfg.activation, output_gain=0.01)
@@ -66,7 +66,7 @@ class ActorCritic(nn.Module):
     def _through(
         self, net: nn.Module, obs: Float[Tensor, "*N O"]
     ) -> tuple[Float[Tensor, "*N A"], Float[Tensor, "*N"]]:
-        seen = obs if self.norm is None else self.norm(obs)
+        seen = self.seen(obs)
         if self.shared:
             outputs, value = net(seen).split((self.actions, 1), -1)
         else:
@@ -74,11 +74,6 @@ class ActorCritic(nn.Module):
         if self.masked:
             outputs = allowed(outputs, obs[..., -self.actions :])
         return outputs, value[..., 0]
-
-    def notice(self, obs: Float[Tensor, "B O"]) -> None:
-        """Takes what was seen into the normalisation of observations, where there is one."""
-        if self.norm is not None:
-            self.norm.update(obs)
 
     @torch.inference_mode()
     def act(

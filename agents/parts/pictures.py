@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from envs import Spaces
 from training.errors import InputError
 from training.networks import PLAIN, Activation, LayerConfig, initialise, mlp
-from training.normalise import RunningNorm
 
 LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel and stride of the convolutions
 LEAST = 36  # pixels of a side that leave something to see
@@ -35,13 +34,6 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Float[Tensor, "*N O"]) -> Float[Tensor, "*N features"]:
         return self.net(x.reshape(-1, *self.picture) / 255).unflatten(0, x.shape[:-1])
-
-
-def observation_norm(spaces: Spaces) -> RunningNorm:
-    """What normalises observations; raises InputError for pictures, which networks divide by 255."""
-    if spaces.picture:
-        raise InputError("pictures need a network without normalise_obs: it divides bytes by 255")
-    return RunningNorm(spaces.obs)
 
 
 def body(

@@ -2,18 +2,19 @@
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.dueling import duel
-from agents.parts.pictures import body, observation_norm
+from agents.parts.normalised import Normalised
+from agents.parts.pictures import body
 from envs import Spaces
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, LayerConfig
 
 
-class ActionValues(nn.Module):
+class ActionValues(Normalised):
     """K numbers about each action, whose mean is its value: (B, O) -> (B, A, K)."""
 
     def __init__(
@@ -27,23 +28,16 @@ class ActionValues(nn.Module):
         layer_norm: bool = False,
         normalise: bool = False,
     ) -> None:
-        super().__init__()
         check_discrete(spaces)
-        self.norm = observation_norm(spaces) if normalise else None
+        super().__init__(spaces, normalise)
         self.shape = (spaces.actions + dueling, numbers)
         self.dueling = dueling
         layer = LayerConfig(norm="layer" if layer_norm else "none")
         self.net = body(spaces, hidden, self.shape[0] * numbers, activation, layer=layer)
 
     def forward(self, obs: Float[Tensor, "B O"]) -> Float[Tensor, "B A K"]:
-        seen = obs if self.norm is None else self.norm(obs)
-        outputs = self.net(seen).unflatten(-1, self.shape)
+        outputs = self.net(self.seen(obs)).unflatten(-1, self.shape)
         return duel(outputs) if self.dueling else outputs
-
-    def notice(self, obs: Float[Tensor, "*N O"]) -> None:
-        """Takes what was seen into the normalisation of observations, where there is one."""
-        if self.norm is not None:
-            self.norm.update(obs)
 
     @torch.inference_mode()
     def act(self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:
