@@ -5,7 +5,8 @@
 with advantages by `agents.parts.gae`: one step on each rollout, all of its rows at once.
 
 Differs from the paper: environments step side by side instead of in threads; advantages are those of λ
-instead of n steps; Adam may take the place of RMSprop; rewards may be scaled by a constant.
+instead of n steps; Adam may take the place of RMSprop; rewards may be scaled by a constant, or by the
+deviation of their discounted sums, and observations normalised.
 
     lab train a2c --env CartPole-v1
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.actor_critic import ActorCritic
+from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -49,6 +51,7 @@ class Config:
     activation: Activation = "tanh"  # of the hidden layers
     shared: bool = True  # one network for policy and value, or one for each
     normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -80,9 +83,9 @@ def a2c_loss(
 
 
 class Learner:
-    """Everything that learning changes: policy, optimizer, step counter, random generator."""
+    """Everything that learning changes: policy, optimizer, scale of rewards, counter, random generator."""
 
-    STATE = ("model", "optimizer", "generator", "step")
+    STATE = ("model", "optimizer", "rewards", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -92,17 +95,19 @@ class Learner:
             self.model = ActorCritic(cfg, spaces).to(self.device)
         rule = RMSprop if cfg.optimizer == "rmsprop" else Adam
         self.optimizer = rule(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+        self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, "a2c", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
 
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action, advantage and value target, each (B, ...)."""
-        cfg = self.cfg
+        cfg, begins = self.cfg, envs.begins
         rollout = self.model.play(envs, cfg.rollout, self.generator)
         self.step += envs.num_envs * cfg.rollout
+        reward = self.rewards.scaled(rollout, begins) if cfg.normalise_reward else rollout.reward
         obs, action, _, advantage, target = self.model.judge(
-            rollout, rollout.reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
+            rollout, reward * cfg.reward_scale, gamma=cfg.gamma, lam=cfg.lam
         )
         return obs, action, advantage, target
 

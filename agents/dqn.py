@@ -133,7 +133,8 @@ class Learner:
         cfg = self.cfg
         rows = self.replay.sample(cfg.updates * cfg.batch, self.generator)
         with torch.no_grad():
-            q_next, q_next_slow = self.model(rows.next_obs)[..., 0], self.slow(rows.next_obs)[..., 0]
+            q_next = self.model.values(rows.next_obs, self.model(rows.next_obs))
+            q_next_slow = self.slow(rows.next_obs)[..., 0]
             target = td_target(q_next, q_next_slow, rows.reward, rows.discount)
         metrics: Metrics = {}
         for batch in zip(*(row.split(cfg.batch) for row in (rows.obs, rows.action, target)), strict=True):

@@ -7,7 +7,8 @@ environments and layer normalisation, which keeps Q from running away.
 with max_a Q in the place of G_{t+1} at the end of a rollout and of a truncated episode. This is the recursion
 of `agents.parts.gae` with V = max_a Q: G = A + V.
 
-Differs from the paper: Adam takes the place of RAdam; rewards may be scaled by a constant.
+Differs from the paper: Adam takes the place of RAdam; rewards may be scaled by a constant, or by the
+deviation of their discounted sums, and observations normalised.
 
     lab train pqn --env CartPole-v1
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from agents.parts.explore import play, straight
 from agents.parts.gae import gae
+from agents.parts.reward_norm import RewardNorm
 from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
@@ -52,6 +54,8 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
     layer_norm: bool = True  # whether hidden layers are normalised
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -79,13 +83,14 @@ class QNetwork(ActionValues):
     """Values of all actions: (B, O) -> (B, A, 1)."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__(spaces, cfg.hidden, cfg.activation, layer_norm=cfg.layer_norm)
+        more = {"layer_norm": cfg.layer_norm, "normalise": cfg.normalise_obs}
+        super().__init__(spaces, cfg.hidden, cfg.activation, **more)
 
 
 class Learner:
-    """Everything that learning changes: Q, optimizer, step counter, random generator."""
+    """Everything that learning changes: Q, optimizer, scale of rewards, step counter, random generator."""
 
-    STATE = ("model", "optimizer", "generator", "step")
+    STATE = ("model", "optimizer", "rewards", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -94,6 +99,7 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = QNetwork(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
+        self.rewards = RewardNorm(cfg.gamma, self.device)
         self.generator = torch_generator(cfg.run.seed, "pqn", self.device)
         self.step = 0
         self.update = fast(self._update, cfg.run.mode, cfg.run.precision)
@@ -107,18 +113,21 @@ class Learner:
     @torch.no_grad()
     def collect(self, envs: VectorEnv) -> tuple[Tensor, ...]:
         """Rows to learn from: obs, action and target, each (B, ...)."""
-        cfg = self.cfg
+        cfg, begins = self.cfg, envs.begins
         rollout = play(envs, self.model.act, cfg.rollout, self.epsilon, self.generator)
         self.step += envs.num_envs * cfg.rollout
-        best, best_next = (
-            self.model(obs.flatten(0, 1)).amax((-2, -1)).unflatten(0, obs.shape[:2])
-            for obs in (rollout.obs, rollout.next_obs)
-        )
-        reward = rollout.reward * cfg.reward_scale
+        best, best_next = map(self.best, (rollout.obs, rollout.next_obs))
+        reward = self.rewards.scaled(rollout, begins) if cfg.normalise_reward else rollout.reward
+        reward = reward * cfg.reward_scale
         ends = rollout.terminated, rollout.truncated
         target = q_lambda(reward, best, best_next, *ends, gamma=cfg.gamma, lam=cfg.lam)
         obs, action, target = (row[rollout.valid] for row in (rollout.obs, rollout.action, target))
         return obs, action, target
+
+    def best(self, obs: Float[Tensor, "T N O"]) -> Float[Tensor, "T N"]:
+        """max_a Q."""
+        rows = obs.flatten(0, 1)
+        return self.model.values(rows, self.model(rows)).amax(-1).unflatten(0, obs.shape[:2])
 
     def learn(self, rows: tuple[Tensor, ...]) -> Metrics:
         """`cfg.epochs` passes over the rows; returns the metrics of the last minibatch."""
@@ -146,5 +155,7 @@ def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int,
     """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
-        metrics = learner.learn(learner.collect(envs))
+        rows = learner.collect(envs)
+        metrics = learner.learn(rows)
+        learner.model.notice(rows[0])
         yield learner.step, metrics | envs.episodes() | {"explore/epsilon": learner.epsilon}

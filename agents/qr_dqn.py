@@ -73,14 +73,13 @@ class Config:
 
 
 def quantile_target(
-    theta_next: Float[Tensor, "B A K"],
+    q_next: Float[Tensor, "B A"],
     theta_next_slow: Float[Tensor, "B A K"],
     reward: Float[Tensor, " B"],
     discount: Float[Tensor, " B"],
 ) -> Float[Tensor, "B K"]:
     """y of the module docstring."""
-    best = theta_next.mean(-1).argmax(-1)
-    return reward[:, None] + discount[:, None] * of_action(theta_next_slow, best)
+    return reward[:, None] + discount[:, None] * of_action(theta_next_slow, q_next.argmax(-1))
 
 
 def quantile_loss(
@@ -145,8 +144,8 @@ class Learner:
         cfg = self.cfg
         rows = self.replay.sample(cfg.updates * cfg.batch, self.generator)
         with torch.no_grad():
-            theta_next, theta_next_slow = self.model(rows.next_obs), self.slow(rows.next_obs)
-            target = quantile_target(theta_next, theta_next_slow, rows.reward, rows.discount)
+            q_next = self.model.values(rows.next_obs, self.model(rows.next_obs))
+            target = quantile_target(q_next, self.slow(rows.next_obs), rows.reward, rows.discount)
         metrics: Metrics = {}
         for batch in zip(*(row.split(cfg.batch) for row in (rows.obs, rows.action, target)), strict=True):
             metrics = self.update(*batch)

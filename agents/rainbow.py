@@ -13,7 +13,8 @@ Differs from the paper: the value and the advantages share all hidden layers, of
 paper's convolutions, has no noise; every row of a minibatch has noise of its own, and targets have none:
 both make learning steadier. Several environments play `collect` steps, then `updates` minibatches follow at
 once: rows, weights and targets are those before the first, priorities are set after the last. The learning
-rate falls linearly to zero over the run. Rewards may be scaled by a constant.
+rate falls linearly to zero over the run. Rewards may be scaled by a constant, or by the deviation of their
+discounted sums, and observations normalised; returns beyond the outermost atoms count as those.
 
     lab train rainbow --env CartPole-v1
 """
@@ -26,18 +27,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from agents.parts.dueling import duel
 from agents.parts.explore import play, straight
 from agents.parts.noisy import Noisy
 from agents.parts.priorities import Priorities
 from agents.parts.replay import Experience, Replay, Windows
-from agents.parts.values import check_discrete, greedy, of_action
+from agents.parts.values import ActionValues, greedy, of_action
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
-from training.networks import Activation, mlp
+from training.networks import Activation
 from training.optim import Adam, linear
 from training.run import RunConfig
 from training.seeds import stream, torch_generator
@@ -76,6 +76,8 @@ class Config:
     reward_scale: float = 1.0  # rewards are multiplied by this before learning
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers
     activation: Activation = "relu"  # of the hidden layers
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -139,40 +141,33 @@ def td_loss(
     return loss, surprise, {"loss/td": loss.detach(), "q/surprise": surprise.mean()}
 
 
-class RainbowNetwork(nn.Module):
+class RainbowNetwork(ActionValues):
     """Numbers about all actions: (B, O) -> (B, A, K), logits of K returns or, with K = 1, values."""
 
     support: Tensor
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__()
-        check_discrete(spaces)
-        self.dueling = cfg.dueling
-        self.shape = (spaces.actions + cfg.dueling, cfg.atoms if cfg.distributional else 1)
-        self.register_buffer("support", torch.linspace(cfg.low, cfg.high, self.shape[1]), persistent=False)
-        net = mlp(spaces.obs, cfg.hidden, self.shape[0] * self.shape[1], cfg.activation)
-        self.net = Noisy(net, cfg.sigma) if cfg.noisy else net
+        numbers = cfg.atoms if cfg.distributional else 1
+        more = {"dueling": cfg.dueling, "normalise": cfg.normalise_obs}
+        super().__init__(spaces, cfg.hidden, cfg.activation, numbers=numbers, **more)
+        self.register_buffer("support", torch.linspace(cfg.low, cfg.high, numbers), persistent=False)
+        if cfg.noisy:
+            assert isinstance(self.net, nn.Sequential)
+            self.net = Noisy(self.net, cfg.sigma)
 
     def forward(
         self, obs: Float[Tensor, "B O"], noise: Float[Tensor, "B M"] | None = None
     ) -> Float[Tensor, "B A K"]:
-        outputs = self.net(obs) if noise is None else self.net(obs, noise)
-        outputs = outputs.unflatten(-1, self.shape)
-        return duel(outputs) if self.dueling else outputs
+        return super().forward(obs) if noise is None else self.shaped(self.net(self.seen(obs), noise))
 
-    def values(self, outputs: Float[Tensor, "B A K"]) -> Float[Tensor, "B A"]:
+    def worth(self, numbers: Float[Tensor, "B A K"]) -> Float[Tensor, "B A"]:
         """Q."""
-        return outputs.softmax(-1) @ self.support if outputs.shape[-1] > 1 else outputs[..., 0]
-
-    @torch.inference_mode()
-    def act(self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:
-        """The action of the highest value, without noise."""
-        return greedy(self.values(self(obs)), generator)
+        return numbers.softmax(-1) @ self.support if numbers.shape[-1] > 1 else numbers[..., 0]
 
     @torch.inference_mode()
     def explore(self, obs: Float[Tensor, "N O"], noises: Iterator[Tensor]) -> Int[Tensor, " N"]:
         """The action of the highest value under the next of the noises (N, M)."""
-        return greedy(self.values(self(obs, next(noises))))
+        return greedy(self.values(obs, self(obs, next(noises))))
 
 
 class Learner:
@@ -188,9 +183,10 @@ class Learner:
             self.model = RainbowNetwork(cfg, spaces).to(self.device)
             self.slow = RainbowNetwork(cfg, spaces).to(self.device)
         self.slow.load_state_dict(self.model.state_dict())
+        self.slow.norm = self.model.norm  # both see the same
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr)
         windows = Windows(cfg.n_step, cfg.gamma, cfg.reward_scale)
-        self.replay = Replay(cfg.replay, windows, self.device)
+        self.replay = Replay(cfg.replay, windows, self.device, spaces.picture, normalise=cfg.normalise_reward)
         self.priorities = Priorities(cfg.replay, cfg.omega, cfg.run.seed) if cfg.prioritised else None
         self.generator = torch_generator(cfg.run.seed, "rainbow", self.device)
         self.step = 0
@@ -210,7 +206,9 @@ class Learner:
         steps, noises = self.cfg.collect, self.noise(self.cfg.collect, envs.num_envs)
         act = self.model.act if noises is None else partial(self.model.explore, noises=iter(noises))
         begins = envs.begins
-        added = self.replay.add(play(envs, act, steps, self.epsilon, self.generator), begins)
+        rollout = play(envs, act, steps, self.epsilon, self.generator)
+        added = self.replay.add(rollout, begins)
+        self.model.notice(rollout.obs)
         if self.priorities is not None:
             self.priorities.add(added)
         self.step += envs.num_envs * steps
@@ -249,7 +247,7 @@ class Learner:
         """m of the module docstring, or y without distributions."""
         slow = self.slow(rows.next_obs)
         chooser = self.model(rows.next_obs) if self.cfg.double else slow
-        judged = of_action(slow, self.model.values(chooser).argmax(-1))
+        judged = of_action(slow, self.model.values(rows.next_obs, chooser).argmax(-1))
         if self.cfg.distributional:
             return project(judged.softmax(-1), rows.reward, rows.discount, self.model.support)
         return rows.reward[:, None] + rows.discount[:, None] * judged

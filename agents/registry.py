@@ -39,7 +39,15 @@ POLICIES: dict[str, Any] = {
     "sac": sac.Actor,
     "sb3": Policy,
 }
-PICTURES = ("a2c", "dqn", "ppo", "qr_dqn", "reinforce")  # what learns from what a camera shows
+PICTURES = (
+    "a2c",
+    "dqn",
+    "ppo",
+    "pqn",
+    "qr_dqn",
+    "rainbow",
+    "reinforce",
+)  # what learns from what a camera shows
 ENGINES: dict[str, ModuleType] = {"sb3": sb3}  # they learn, but their runs cannot be resumed
 PRESETS: dict[str, dict[str, Any]] = {
     "a2c": presets.A2C,

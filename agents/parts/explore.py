@@ -1,10 +1,12 @@
-"""ε-greedy play: the share ε of actions is drawn evenly, the others are those of the highest value."""
+"""ε-greedy play: the share ε of actions is drawn evenly from the allowed ones, the others are those of the
+highest value."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from agents.parts.heads import allowed
 from envs import Transition, VectorEnv
 
 
@@ -26,5 +28,9 @@ def play(
     guess = torch.randint(envs.spaces.actions, shape, generator=generator, device=generator.device)
     rows = []
     for explore, other in zip(coin < epsilon, guess, strict=True):
+        if envs.spaces.masked:
+            mask = envs.obs[:, -envs.spaces.actions :]
+            lots = torch.rand(mask.shape, generator=generator, device=generator.device)
+            other = allowed(lots, mask).argmax(-1)
         rows.append(envs.step(torch.where(explore, other, act(envs.obs))))
     return Transition.stack(rows)

@@ -7,6 +7,7 @@ their own without a matrix each.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -14,15 +15,16 @@ from torch import Tensor, nn
 
 
 class Noisy(nn.Module):
-    """A perceptron whose weights are noisy where `forward` is given noise, and are their means where not.
+    """A network whose weights are noisy where `forward` is given noise, and are their means where not.
 
-    All layers but the first have noise, which starts with `sigma` / √inputs.
+    All layers but the first, which may be convolutions, have noise, which starts with `sigma` / √inputs.
     """
 
     def __init__(self, net: nn.Sequential, sigma: float) -> None:
         super().__init__()
         self.net = net
-        _, *linear = (layer for layer in net if isinstance(layer, nn.Linear))
+        _, *rest = in_turn(net)
+        linear = [layer for layer in rest if isinstance(layer, nn.Linear)]
         self.sigmas = nn.ModuleList()
         for layer in linear:
             spread = nn.Linear(layer.in_features, layer.out_features)
@@ -42,7 +44,7 @@ class Noisy(nn.Module):
         if noise is None:
             return self.net(x)
         parts = iter((noise.sign() * noise.abs().sqrt()).split(self.sizes, -1))
-        sigmas, (first, *rest) = iter(self.sigmas), self.net
+        sigmas, (first, *rest) = iter(self.sigmas), in_turn(self.net)
         x = first(x)
         for layer in rest:
             if isinstance(layer, nn.Linear):
@@ -50,3 +52,12 @@ class Noisy(nn.Module):
             else:
                 x = layer(x)
         return x
+
+
+def in_turn(net: nn.Sequential) -> Iterator[nn.Module]:
+    """The layers of a network, those of a perceptron in it one by one."""
+    for layer in net:
+        if isinstance(layer, nn.Sequential):
+            yield from layer
+        else:
+            yield layer

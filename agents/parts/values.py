@@ -2,10 +2,11 @@
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.parts.dueling import duel
+from agents.parts.heads import allowed
 from agents.parts.normalised import Normalised
 from agents.parts.pictures import body
 from envs import Spaces
@@ -15,7 +16,10 @@ from training.networks import Activation, LayerConfig
 
 
 class ActionValues(Normalised):
-    """K numbers about each action, whose mean is its value: (B, O) -> (B, A, K)."""
+    """K numbers about each action, whose mean is its value: (B, O) -> (B, A, K).
+
+    Numbers about forbidden actions are those of any other; `values` has no use for them.
+    """
 
     def __init__(
         self,
@@ -31,27 +35,38 @@ class ActionValues(Normalised):
         check_discrete(spaces)
         super().__init__(spaces, normalise)
         self.shape = (spaces.actions + dueling, numbers)
-        self.dueling = dueling
+        self.dueling, self.masked = dueling, spaces.masked
         layer = LayerConfig(norm="layer" if layer_norm else "none")
-        self.net = body(spaces, hidden, self.shape[0] * numbers, activation, layer=layer)
+        self.net: nn.Module = body(spaces, hidden, self.shape[0] * numbers, activation, layer=layer)
 
     def forward(self, obs: Float[Tensor, "B O"]) -> Float[Tensor, "B A K"]:
-        outputs = self.net(self.seen(obs)).unflatten(-1, self.shape)
+        return self.shaped(self.net(self.seen(obs)))
+
+    def shaped(self, outputs: Float[Tensor, "B M"]) -> Float[Tensor, "B A K"]:
+        """Outputs of the network as numbers about actions."""
+        outputs = outputs.unflatten(-1, self.shape)
         return duel(outputs) if self.dueling else outputs
+
+    def worth(self, numbers: Float[Tensor, "B A K"]) -> Float[Tensor, "B A"]:
+        """Q, of K numbers about each action."""
+        return numbers.mean(-1)
+
+    def values(self, obs: Float[Tensor, "B O"], numbers: Float[Tensor, "B A K"]) -> Float[Tensor, "B A"]:
+        """Q to choose by: that of `numbers`, and far below everything where `obs` forbids the action."""
+        values = self.worth(numbers)
+        return allowed(values, obs[:, -values.shape[1] :]) if self.masked else values
 
     @torch.inference_mode()
     def act(self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:
         """The action of the highest value."""
-        return greedy(self(obs).mean(-1), generator)
+        return greedy(self.values(obs, self(obs)), generator)
 
 
 def check_discrete(spaces: Spaces) -> None:
-    """Raises InputError for actions that are not one number of a few, and for some that are forbidden."""
+    """Raises InputError for actions that are not one number of a few."""
     if not spaces.discrete:
         has = "several discrete actions at once" if spaces.choices else "continuous actions"
         raise InputError(f"the environment has {has}, a value method expects discrete ones: try ppo")
-    if spaces.masked:
-        raise InputError("the environment forbids actions, a value method knows no masks: try ppo")
 
 
 def of_action(numbers: Float[Tensor, "B A K"], action: Int[Tensor, " B"]) -> Float[Tensor, "B K"]:

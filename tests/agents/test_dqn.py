@@ -115,7 +115,5 @@ def test_actions_that_q_cannot_choose_and_sampling_are_refused() -> None:
         dqn.QNetwork(dqn.Config(), Spaces(3, low=(-1.0,), high=(1.0,)))
     with pytest.raises(InputError, match="several discrete actions at once"):
         dqn.QNetwork(dqn.Config(), Spaces(3, choices=(2, 2)))
-    with pytest.raises(InputError, match="forbids actions"):
-        dqn.QNetwork(dqn.Config(), Spaces(3, discrete=2, masked=True))
     with pytest.raises(InputError, match="deterministic"):
         dqn.QNetwork(dqn.Config(), Spaces(3, discrete=2)).act(torch.zeros(1, 3), torch.Generator())

@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents import dqn, qr_dqn, sac
+from agents import dqn, pqn, qr_dqn, rainbow, sac
 from envs import make
 
 LOUD = 256.0  # a power of two: scaled numbers have the same digits
@@ -24,14 +24,17 @@ for _name, _env in (("acrobot", "Acrobot-v1"), ("pendulum", "Pendulum-v1")):
     gym.register(f"probe/loud-{_name}-v0", scaled, kwargs={"env": _env, "factor": LOUD})
 
 
-@pytest.mark.parametrize(("module", "name"), [(dqn, "acrobot"), (qr_dqn, "acrobot"), (sac, "pendulum")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(dqn, "acrobot"), (qr_dqn, "acrobot"), (rainbow, "acrobot"), (sac, "pendulum")]
+)
 def test_units_change_nothing(module: Any, name: str) -> None:
     seen, numbers = [], []
     for loudness, factor in (("quiet", 1.0), ("loud", LOUD)):
         env = f"probe/{loudness}-{name}-v0"
-        cfg = module.Config(
-            env=env, num_envs=2, collect=64, updates=8, batch=32, normalise_obs=True, normalise_reward=True
-        )
+        small = {"num_envs": 2, "collect": 64, "updates": 8, "batch": 32}
+        if module is rainbow:
+            small |= {"noisy": False}  # its first actions would come from what is not normalised yet
+        cfg = module.Config(env=env, **small, normalise_obs=True, normalise_reward=True)
         envs = make(env, 2, seed=3)
         learner = module.Learner(cfg, envs.spaces)
         learner.collect(envs)  # as drawn: nothing is known of the units yet
@@ -42,3 +45,20 @@ def test_units_change_nothing(module: Any, name: str) -> None:
     assert torch.equal(*seen)
     torch.testing.assert_close(numbers[0], numbers[1], rtol=1e-3, atol=1e-4)
     assert numbers[0].std() > 0
+
+
+def test_units_change_nothing_without_a_replay() -> None:
+    numbers = []
+    for loudness in ("quiet", "loud"):
+        env = f"probe/{loudness}-acrobot-v0"
+        drawn = {"epsilon_end": 1.0, "num_envs": 4, "rollout": 128}
+        envs = make(env, 4, seed=3)
+        learner = pqn.Learner(
+            pqn.Config(env=env, **drawn, normalise_obs=True, normalise_reward=True), envs.spaces
+        )
+        learner.model.notice(learner.collect(envs)[0])
+        obs, _, target = learner.collect(envs)
+        with torch.no_grad():
+            numbers.append((target, learner.model(obs)))
+    for quiet, loud in zip(*numbers, strict=True):
+        torch.testing.assert_close(quiet, loud, rtol=1e-3, atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import dqn, ppo, registry
+from agents import ppo, registry
 from agents.evaluation import evaluate
 from agents.parts.frames import Frames
 from agents.parts.pictures import Convolutions, body
@@ -125,15 +125,16 @@ def test_old_frames_give_way_and_are_missed_when_they_are_still_needed() -> None
         replay.add(rollout(envs, 12))
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", "pqn", "dqn", "rainbow"])
 def test_agents_learn_from_pictures(kind: str, tmp_path: Path) -> None:
     run = RunConfig(steps=600, device="cpu", wandb="disabled", evaluate_every=0)
-    cfg: Any
-    if kind == "ppo":
-        cfg = ppo.Config(env="probe/camera-v0", num_envs=8, rollout=15, minibatch=60, gamma=0.0, run=run)
+    if kind in ("ppo", "pqn"):
+        options: dict[str, Any] = {"num_envs": 8, "rollout": 15, "minibatch": 60}
     else:
-        options: dict[str, Any] = {"num_envs": 4, "collect": 10, "updates": 4, "batch": 32, "warm_up": 40}
-        cfg = dqn.Config(env="probe/camera-v0", gamma=0.0, replay=400, explore_steps=200, run=run, **options)
+        options = {"num_envs": 4, "collect": 10, "updates": 4, "batch": 32, "warm_up": 40, "replay": 400}
+    if kind in ("pqn", "dqn"):
+        options |= {"explore_steps": 200}
+    cfg = registry.MODULES[kind].Config(env="probe/camera-v0", gamma=0.0, run=run, **options)
     learn(kind, cfg, tmp_path / "run")
     agent = registry.load(tmp_path / "run" / "model")
     assert agent.spaces.picture == (STACK, SIDE, SIDE)

@@ -34,9 +34,9 @@ def quantiles(learner: qr_dqn.Learner, *seen: float) -> torch.Tensor:
 
 
 def test_the_target_by_hand() -> None:
-    theta_next = torch.tensor([[[0.0, 1.0], [5.0, -9.0]]])  # means 0.5 and -2: chooses 0
+    q_next = torch.tensor([[0.5, -2.0]])  # chooses 0
     theta_next_slow = torch.tensor([[[2.0, 4.0], [8.0, 8.0]]])
-    found = qr_dqn.quantile_target(theta_next, theta_next_slow, torch.tensor([1.0]), torch.tensor([0.5]))
+    found = qr_dqn.quantile_target(q_next, theta_next_slow, torch.tensor([1.0]), torch.tensor([0.5]))
     assert found.tolist() == [[2.0, 3.0]]  # 1 + 0.5·2, 1 + 0.5·4
 
 

@@ -42,7 +42,7 @@ def learned(env: str, steps: int = 5_000, **settings: object) -> rainbow.Learner
 
 def values(learner: rainbow.Learner, *seen: float) -> torch.Tensor:
     with torch.no_grad():
-        return learner.model.values(learner.model(torch.tensor(seen)[:, None]))
+        return learner.model.worth(learner.model(torch.tensor(seen)[:, None]))
 
 
 def test_the_projection_by_hand() -> None:
@@ -144,7 +144,7 @@ def test_noise_is_learned_and_the_greedy_policy_has_none() -> None:
     assert all(not torch.equal(a, b.weight) for a, b in zip(before, learner.model.net.sigmas, strict=True))
     same, noise = torch.ones(50, 4), learner.noise(50)
     with torch.no_grad():
-        calm, noisy = (learner.model.values(learner.model(same, n)) for n in (None, noise))
+        calm, noisy = (learner.model.worth(learner.model(same, n)) for n in (None, noise))
     assert (calm.std(0).max().item(), noisy.std(0).min().item()) == (0.0, pytest.approx(1.0, rel=0.99))
     assert torch.equal(learner.model.explore(same, iter([noise])), noisy.argmax(-1))
 

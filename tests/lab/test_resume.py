@@ -65,7 +65,7 @@ CASES = {
         "--env Pendulum-v1 --steps 12000 --num-envs 4 --no-shared --normalise-obs --normalise-reward",
         (5,),
     ),
-    "a2c": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000", (9,)),
+    "a2c": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000 --normalise-reward", (9,)),
     "ppo on tensor environments": ("--env Pendulum-v1 --backend tensor --steps 8000 --average 0.9", (3,)),
     "ppo_lstm": ("--env lab/CartPoleStill-v1 --steps 4000 --num-envs 4 --rollout 32", (7,)),
     "reinforce": ("--env CartPole-v1 --steps 8000 --rollout 8", (20,)),
@@ -74,17 +74,27 @@ CASES = {
         "--env CartPole-v1 --steps 10000 --replay 1000 --collect 16 --warm-up 1000 --evaluate-every 4000",
         (2, 12, 33),
     ),
-    "dqn on replayed environments": ("--env MountainCar-v0 --steps 3000 --warm-up 500", (9,)),
+    "dqn on replayed environments": (
+        "--env MountainCar-v0 --steps 3000 --warm-up 500 --normalise-obs --normalise-reward",
+        (9,),
+    ),
     "dqn of three steps": (
         "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 3 --collect 16 --dueling",
         (11,),
     ),
-    "pqn": ("--env CartPole-v1 --steps 6000 --evaluate-every 3000", (9,)),
+    "pqn": (
+        "--env CartPole-v1 --steps 6000 --evaluate-every 3000 --normalise-obs --normalise-reward",
+        (9,),
+    ),
     "qr_dqn": (
         "--env CartPole-v1 --steps 4000 --replay 1000 --warm-up 500 --n-step 5 --collect 16",
         (11,),
     ),
-    "rainbow": ("--env CartPole-v1 --steps 3000 --replay 1000 --warm-up 500 --collect 16", (9,)),
+    "rainbow": (
+        "--env CartPole-v1 --steps 3000 --replay 1000 --warm-up 500 --collect 16 --normalise-obs"
+        " --normalise-reward",
+        (9,),
+    ),
     "vae": ("--data digits --steps 150 --evaluate-every 40", (1, 77)),
     "vae with labels, importance samples and convolutions": (
         "--data digits --steps 60 --conditional --samples 3 --network conv --width 8 --evaluate-every 25",
