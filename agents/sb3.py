@@ -68,6 +68,7 @@ class Config:
     options: str = "{}"  # more arguments of the algorithm, as JSON: '{"learning_rate": 1e-3}'
     features: int = 0  # what convolutions see in a picture, of an agent that was read from a file
     memory: int = 0  # numbers in h and in c of its LSTM, if any
+    masks: bool = False  # whether it keeps to what masks allow
     sde: bool = False  # whether its noise depended on the state, of which only the means of actions are kept
     source: str = ""  # the file this agent was read from, when it was not trained here
     run: RunConfig = field(default_factory=RunConfig)
@@ -106,9 +107,9 @@ class Learner:
         one = make_one(cfg.env)
         self.spaces = Spaces.of(one.observation_space, one.action_space, cfg.env)
         one.close()
-        if cfg.features or cfg.memory or cfg.sde:
+        if cfg.features or cfg.memory or cfg.masks or cfg.sde:
             raise InputError(
-                "features, memory or sde is told, expected none: they are of agents read from files"
+                "features, memory, masks or sde is told, expected none: they are of agents read from files"
             )
         if self.spaces.masked:
             raise InputError(f"{cfg.env} forbids actions, sb3 knows no masks: try lab train ppo")

@@ -13,12 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from gymnasium.spaces import MultiBinary
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
+from gymnasium.spaces.utils import flatten_space
 from torch import Tensor
 
 from agents import registry, sb3
 from agents.parts.sb3_policy import CLIP_MEAN, Algo, Policy, acting
 from envs import Spaces
+from envs.spaces import of_pixels
 from envs.vector import make_one
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
@@ -64,11 +66,12 @@ def read(file: Path, env: str) -> registry.Agent:
         weights, found = _unpacked(file, Path(place))
     theirs = from_dict(Spaces, found["spaces"], str(file))
     seen = spaces
-    if found["takes_masks"] and spaces.masked:  # theirs come beside the observation, not in it
+    if spaces.masked:  # theirs come beside the observation, not in it
         seen = replace(spaces, obs=spaces.obs - spaces.actions, masked=False)
     if theirs != seen:
-        raise InputError(f"{file} was trained on {theirs}, expected the spaces of {env}: {seen}")
-    cfg = from_dict(sb3.Config, {**found["config"], "env": env, "source": file.name}, str(file))
+        raise InputError(f"{file} was trained on {theirs}, expected what {env} has: {seen}")
+    told = {**found["config"], "masks": found["takes_masks"] and spaces.masked}
+    cfg = from_dict(sb3.Config, {**told, "env": env, "source": file.name}, str(file))
     policy = Policy(cfg, spaces)
     policy.load_state_dict(weights)
     return registry.Agent("sb3", cfg, policy, spaces, found["step"])
@@ -117,10 +120,18 @@ def main(file: Path, folder: Path) -> None:
     description = {
         "config": {"algo": algo, "activation": activation, "sde": sde, **sizes._asdict()},
         "takes_masks": name.startswith(MASKABLE),
-        "spaces": asdict(Spaces.of(data["observation_space"], data["action_space"], "the file")),
+        "spaces": asdict(Spaces.of(_seen(data["observation_space"]), data["action_space"], "the file")),
         "step": int(data.get("num_timesteps", 0)),
     }
     save_model(folder, weights, description)
+
+
+def _seen(space: Space) -> Space:
+    """What the network sees: like `envs.vector.make_one`, discrete numbers one-hot, arrays row by row."""
+    if isinstance(space, Box) and of_pixels(space):
+        return space
+    rows = isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary)
+    return flatten_space(space) if rows else space
 
 
 def _algo(data: dict[str, Any]) -> Algo:

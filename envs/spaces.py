@@ -63,6 +63,16 @@ class Spaces:
             " of floats with one axis"
         )
 
+    def __str__(self) -> str:
+        seen = f"pictures {self.picture}" if self.picture else f"rows of {self.obs} numbers"
+        mask = ", a mask last," if self.masked else ""
+        if self.discrete:
+            first = f" from {self.start} on" if self.start else ""
+            return f"{seen}{mask} and {self.discrete} actions{first}"
+        if self.choices:
+            return f"{seen}{mask} and actions of {self.choices} choices"
+        return f"{seen} and actions from {self.low} to {self.high}"
+
     @property
     def bounded(self) -> bool:
         """Whether actions are continuous and have bounds on all sides."""

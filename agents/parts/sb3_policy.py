@@ -58,6 +58,8 @@ class Shape(Protocol):
     @property
     def memory(self) -> int: ...
     @property
+    def masks(self) -> bool: ...
+    @property
     def sde(self) -> bool: ...
 
 
@@ -77,8 +79,9 @@ class Policy(nn.Module):
         if spaces.start:
             raise InputError(f"the first action of {cfg.env} is {spaces.start}, sb3 expects 0")
         self.algo, self.discrete, self.sde = cfg.algo, not spaces.low, cfg.sde
-        self.masks = spaces.actions if spaces.masked else 0  # the last numbers of an observation
-        seen, outputs = spaces.obs - self.masks, spaces.actions
+        self.masks = cfg.masks
+        self.own = spaces.obs - spaces.masked * spaces.actions  # numbers before the mask, if there is one
+        seen, outputs = self.own, spaces.actions
         self.eyes: nn.Module = nn.Identity()
         if cfg.features:
             look = Convolutions(spaces.picture)
@@ -129,12 +132,12 @@ class Policy(nn.Module):
 
     def forward(self, obs: Float[Tensor, "N O"], memory: Memory) -> tuple[Float[Tensor, "N P"], Memory]:
         """What the head is told, and the memories afterwards."""
-        h = self.eyes(obs[:, : obs.shape[1] - self.masks])
+        h = self.eyes(obs[:, : self.own])
         if self.lstm is not None:
             h, (last_h, last_c) = self.lstm(h[None], tuple(field[None] for field in memory))
             h, memory = h[0], Memory(last_h[0], last_c[0])
         outputs = self.net(h)
-        return (allowed(outputs, obs[:, -self.masks :]) if self.masks else outputs), memory
+        return (allowed(outputs, obs[:, self.own :]) if self.masks else outputs), memory
 
     def _ours(self, action: Tensor) -> Tensor:
         """Actions in the units of the environment, which PPO and A2C give, as `Spaces` wants them."""

@@ -15,6 +15,7 @@ from agents import registry, sb3, sb3_zip
 from agents.evaluation import evaluate
 from agents.parts.sb3_policy import Policy
 from envs import Spaces
+from envs.vector import make_one
 from tests.probes import Film, SteeredFilm
 from training.checkpoint import load_model
 from training.errors import InputError
@@ -257,8 +258,40 @@ def test_a_zip_is_read_by_another_process_for_its_own_spaces_only(tmp_path: Path
     registry.save(tmp_path / "ours", agent.kind, agent)
     again = registry.load(tmp_path / "ours")
     assert (again.cfg, again.spaces) == (agent.cfg, agent.spaces)
-    with pytest.raises(InputError, match="expected the spaces of Acrobot-v1"):
+    with pytest.raises(InputError, match="4 numbers and 2 actions, expected what Acrobot-v1 has: rows of 6"):
         sb3_zip.read(tmp_path / "model.zip", "Acrobot-v1")
+
+
+class Cells(gym.Env):
+    """Shows a 3 x 2 array."""
+
+    observation_space: gym.Space = gym.spaces.Box(-9.0, 9.0, (3, 2))
+    action_space = gym.spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+
+class Signs(Cells):
+    """Shows two signs at once."""
+
+    observation_space = gym.spaces.MultiDiscrete([3, 4])
+
+
+gym.register("probe/cells-v0", Cells)
+gym.register("probe/signs-v0", Signs)
+
+
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "Taxi-v4", "probe/cells-v0", "probe/signs-v0"])
+def test_what_is_seen_need_not_be_a_row_of_numbers(env: str, tmp_path: Path) -> None:
+    (model := made("DQN", env, {})).save(tmp_path / "model.zip")
+    agent, plain, row = sb3_zip.read(tmp_path / "model.zip", env), gym.make(env), make_one(env)
+    for seed in range(20):
+        seen = torch.from_numpy(row.reset(seed=seed)[0])[None].float()
+        theirs = model.predict(plain.reset(seed=seed)[0], deterministic=True)[0]
+        assert agent.policy.act(seen).item() == theirs  # forbidden or not: it was trained without masks
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
