@@ -36,8 +36,11 @@ def improvement(
     """The probability that a run of ours scores higher than one of theirs, and its 95 % interval.
 
     Equal scores count half: the statistic of Mann and Whitney (1947). For the interval both sets are
-    drawn anew, each by itself.
+    drawn anew, each by itself; that of theirs over ours is the mirror image.
     """
+    if (len(ours), *ours) > (len(theirs), *theirs):
+        value, low, high = improvement(theirs, ours)
+        return 1 - value, 1 - high, 1 - low
     rng = numpy_generator(0, "improvement")
     wins = np.sign(ours[:, None] - theirs) / 2 + 0.5
     rows = rng.integers(len(ours), size=(BOOTSTRAPS, len(ours)))

@@ -33,6 +33,7 @@ SENSING = (
 )
 ACTING = ("replace", "lost", "late", "gain", "offset", "jitter")
 FACTORS = ("scale", "gain", *DYNAMICS)  # kinds whose size multiplies: 1 changes nothing
+MEASURES = ("length", "mass")  # what no world has none of
 NOISES = ("noise", "autoregressive", "jitter")  # whose size is a deviation
 SWITCHES = ("stuck", "delay", "attack", "lost", "late", "start", "none")  # kinds that are on or off
 
@@ -117,6 +118,8 @@ class Fault:
         if not math.isfinite(self.size) or (self.kind in NOISES and self.size < 0):
             wanted = "a number of 0 or more" if self.kind in NOISES else "a number"
             raise InputError(f"the fault's size is {self.size}, expected {wanted} for {self.kind}")
+        if self.kind in MEASURES and self.size <= 0:
+            raise InputError(f"the fault's size is {self.size}, expected more than 0 for {self.kind}")
         if self.kind in ("dropout", "replace") and not 0 <= self.size <= 1:
             raise InputError(f"the fault's size is {self.size}, expected a probability for {self.kind}")
         if self.shape == "ramp" and self.kind in SWITCHES:

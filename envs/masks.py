@@ -32,24 +32,28 @@ class MaskedEnv(gym.Wrapper):
         super().__init__(env)
         assert isinstance(env.observation_space, gym.spaces.Box)
         self.observation_space = MaskedBox(env.observation_space, choices(env.action_space))
+        self._firsts = np.cumsum((0, *sizes(env.action_space)))[:-1]  # of each number's choices
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts an episode."""
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._seen(obs, info), info
+        return self._seen(obs, info, goes_on=True), info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Acts."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self._seen(obs, info), reward, terminated, truncated, info
+        goes_on = not (terminated or truncated)
+        return self._seen(obs, info, goes_on), reward, terminated, truncated, info
 
-    def _seen(self, obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    def _seen(self, obs: np.ndarray, info: dict[str, Any], goes_on: bool) -> np.ndarray:
         mask = np.ravel(info["action_mask"]) if "action_mask" in info else np.zeros(0)
         wanted = choices(self.action_space)
         if len(mask) != wanted:
             raise InputError(f"info['action_mask'] has {len(mask)} numbers, expected {wanted}")
+        if goes_on and not np.logical_or.reduceat(mask, self._firsts).all():
+            raise InputError(f"info['action_mask'] is {mask.tolist()}, expected one allowed choice or more")
         return np.concatenate([obs, mask]).astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from agents import dqn, pqn, qr_dqn, rainbow
 from agents.parts.explore import play
 from envs import Spaces, make
 from tests.probes import Masked
+from training.errors import InputError
 from training.run import RunConfig
 
 PLAYERS = pytest.mark.parametrize("module", [dqn, qr_dqn, rainbow, pqn], ids=lambda module: module.__name__)
@@ -24,6 +26,15 @@ class Endless(Masked):
         return obs, reward, False, truncated, info
 
 
+class Cornered(Endless):
+    """Allows nothing any more, in the middle of an episode."""
+
+    def step(self, action: int) -> tuple:
+        *found, _ = super().step(action)
+        return *found, {"action_mask": np.zeros(3, np.int8)}
+
+
+gym.register("probe/cornered-v0", Cornered)
 gym.register("probe/masked-endless-v0", Endless, max_episode_steps=3)
 
 
@@ -70,3 +81,9 @@ def test_a_state_that_forbids_everything_has_finite_values() -> None:
     model = dqn.QNetwork(dqn.Config(), Spaces(5, discrete=2, masked=True))
     obs = torch.zeros(1, 5)
     assert model.values(obs, model(obs)).isfinite().all()
+
+
+def test_an_environment_that_allows_nothing_before_an_end_is_named() -> None:
+    envs = make("probe/cornered-v0", 1, seed=0)
+    with pytest.raises(InputError, match=r"step 1: .*is \[0, 0, 0\], expected one allowed choice or more"):
+        envs.step(torch.zeros(1, dtype=torch.int64))

@@ -113,6 +113,7 @@ def test_force_scales_the_acceleration_and_is_whole_again_after_reset() -> None:
         ({"kind": "stuck", "shape": "ramp"}, "expected another shape"),
         ({"kind": "delay", "steps": 0}, "steps is 0, expected 1 or more"),
         ({"kind": "attack"}, "expected `attack`"),
+        ({"kind": "mass", "size": -1.0}, "size is -1.0, expected more than 0 for mass"),
         ({"kind": "wind"}, "expected one of: force, gravity, length, mass"),
     ],
 )
