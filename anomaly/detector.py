@@ -111,7 +111,9 @@ class Detector:
             raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
-        encoder = Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells)
+        encoder = (
+            Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells, amounts=True)
+        )
         x = encoder.features_of(cells)
         if contaminated:
             own = crossed(names, x, encoder.owner, seed, cfg, sample.shape)

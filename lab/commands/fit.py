@@ -19,6 +19,8 @@ from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path
 
+LISTED = 10  # names of columns
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -120,10 +122,16 @@ def _fitted(detector: Detector) -> str:
     left = detector.about.get("rows labelled as anomalies", 0)
     without = f"; {left} rows labelled as anomalies left out" if left else ""
     names = [column.name for column in detector.schema.columns if column.kind == "left out"]
-    listed = ", ".join(name or "(no name)" for name in names)
-    without += f"; not looked at, as they name, count or date rows: {listed}" if names else ""
+    without += f"; not looked at, as they name, count or date rows: {_some(names)}" if names else ""
+    amounts = [coding.column for coding in detector.encoder.codings if coding.least]
+    without += f"; amounts, seen by their logarithms: {_some(amounts)}" if amounts else ""
     kind = f"{detector.kind}, a glance alone," if detector.about.get("fast") else detector.kind
     return f"{kind} of {len(kinds)} columns ({columns}){without}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(name or "(no name)" for name in names[:LISTED]) + more
 
 
 def _promise(detector: Detector) -> list[str]:

@@ -94,6 +94,49 @@ def test_what_has_no_feature_is_shown_as_what_it_is() -> None:
     assert shown == ["missing", "another word, or missing", "not 7"]
 
 
+def amounts(rows: int = 200) -> tuple[Schema, Encoder]:
+    """Of `a`, whose logarithms are 0 to 1, even and normal numbers, and others that are no amounts."""
+    quantiles = (np.arange(rows) + 0.5) / rows
+    columns = {
+        "a": 10 ** (3 * quantiles),
+        "gapped": np.where(quantiles < 0.5, np.nan, 10 ** (3 * quantiles)),
+        "even": 1 + quantiles,
+        "negative": 10 ** (3 * quantiles) - 1.5,
+        "frequent": np.maximum(10 ** (3 * quantiles), 3),
+    }
+    schema = Schema(tuple(Column(name, "numeric") for name in columns))
+    cells = schema.cells(of_array(np.stack(list(columns.values()), 1), tuple(columns)), "t")
+    assert not any(coding.least for coding in Encoder.fit(schema, cells).codings)
+    return schema, Encoder.fit(schema, cells, amounts=True)
+
+
+def test_amounts_are_seen_by_their_logarithms() -> None:
+    schema, encoder = amounts()
+    assert [coding.column for coding in encoder.codings if coding.least] == ["a", "gapped"]
+    rows = np.array([[0.1], [10**1.5], [1e4]]) + np.zeros((1, 5))
+    cells = schema.cells(of_array(rows, schema.names), "t")
+    x = encoder.features_of(cells)
+    low, middle, high = x[:, encoder.features.index("a")]
+    deviation = 3 * np.sqrt(1 / 12) * np.log(10)  # of logarithms, spread evenly
+    assert middle == pytest.approx(0.0, abs=1e-9)
+    assert (low, high) == (pytest.approx(-2.5 * np.log(10) / deviation, rel=1e-3), pytest.approx(-low))
+    assert not encoder.novel(cells).any()
+    assert encoder.shown(x[2], 0) == "10000"
+
+
+def test_what_is_not_positive_is_novel_among_amounts() -> None:
+    schema, encoder = amounts()
+    cells = schema.cells(of_array(np.array([[0.0] * 5, [-3.0] * 5, [np.nan] * 5]), schema.names), "t")
+    novel, x = encoder.novel(cells), encoder.features_of(cells)
+    assert novel[:, 0].tolist() == [True, True, True]
+    assert novel[:, 1].tolist() == [True, True, False]  # gaps there were
+    assert not novel[:2, 2:].any()
+    smallest = (np.log(encoder.codings[0].least) - encoder.codings[0].shift) / encoder.codings[0].scale
+    assert x[:2, 0].tolist() == [smallest, smallest]
+    assert encoder.shown(x[0], 0, novel=True) == "not positive, or missing"
+    assert encoder.shown(x[0], 1, novel=True) == "not positive"
+
+
 def test_a_table_without_differences_is_refused() -> None:
     with pytest.raises(InputError, match="every column is constant"):
         fitted(a=["1", "1"], b=["x", "x"])
