@@ -19,13 +19,15 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.clipped import clipped
 from agents.parts.gae import gae
 from agents.parts.heads import allowed, head
 from agents.parts.memory import Memory, Player
+from agents.parts.normalised import Normalised
+from agents.parts.reward_norm import RewardNorm
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -58,6 +60,8 @@ class Config:
     memory: int = 64  # numbers in h and in c
     hidden: tuple[int, ...] = (64,)  # sizes of the hidden layers after the memory
     activation: Activation = "tanh"  # of the hidden layers
+    normalise_obs: bool = False  # observations by their running mean and deviation
+    normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -93,11 +97,11 @@ def ppo_lstm_loss(
     }
 
 
-class RecurrentActorCritic(nn.Module):
+class RecurrentActorCritic(Normalised):
     """The policy and its value: sequences (T, N, O) -> outputs (T, N, A) for the head, values (T, N)."""
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
-        super().__init__()
+        super().__init__(spaces, cfg.normalise_obs)
         self.head = head(spaces)
         self.actions, self.masked = spaces.actions, spaces.masked
         self.lstm = recurrent("lstm", spaces.obs, cfg.memory)
@@ -110,10 +114,10 @@ class RecurrentActorCritic(nn.Module):
         cuts = [0, len(obs)]
         if len(obs) > 1:  # a step of play need not wait for the device
             cuts[1:1] = (begins[1:].any(1).nonzero()[:, 0] + 1).tolist()
-        remembered = []
+        seen, remembered = self.seen(obs), []
         for start, end in pairwise(cuts):  # no episode begins within a piece
             piece = tuple(field[None] for field in memory.emptied(begins[start]))
-            h, (last_h, last_c) = self.lstm(obs[start:end], piece)
+            h, (last_h, last_c) = self.lstm(seen[start:end], piece)
             remembered.append(h)
             memory = Memory(last_h[0], last_c[0])
         outputs, value = self.net(torch.cat(remembered)).split((self.actions, 1), -1)
@@ -155,9 +159,10 @@ class Rows(NamedTuple):
 
 
 class Learner:
-    """Everything that learning changes: policy, optimizer, memories of the play, counter, generator."""
+    """Everything that learning changes: policy, optimizer, scale of rewards, memories of the play, counter,
+    generator."""
 
-    STATE = ("model", "optimizer", "h", "c", "generator", "step")
+    STATE = ("model", "optimizer", "rewards", "h", "c", "generator", "step")
 
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
@@ -166,6 +171,7 @@ class Learner:
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = RecurrentActorCritic(cfg, spaces).to(self.device)
         self.optimizer = Adam(self.model.parameters(), lr=cfg.lr, eps=1e-5)
+        self.rewards = RewardNorm(cfg.gamma, self.device)
         self.h, self.c = self.model.blank(cfg.num_envs)
         self.generator = torch_generator(cfg.run.seed, "ppo_lstm", self.device)
         self.step = 0
@@ -188,7 +194,8 @@ class Learner:
         rollout = Transition.stack(rows)
         outputs, value, *after = (torch.cat(field) for field in zip(*seen, strict=True))
         next_value = self.beyond(rollout.next_obs, Memory(*after))
-        reward = rollout.reward * cfg.reward_scale
+        reward = self.rewards.scaled(rollout, begins[0]) if cfg.normalise_reward else rollout.reward
+        reward = reward * cfg.reward_scale
         ends = rollout.terminated, rollout.truncated
         advantage = gae(reward, value, next_value, *ends, gamma=cfg.gamma, lam=cfg.lam)
         log_prob = head.log_prob(outputs.flatten(0, 1), rollout.action.flatten(0, 1)).view_as(value)
@@ -238,5 +245,7 @@ def train(cfg: Config, learner: Learner, envs: VectorEnv) -> Iterator[tuple[int,
     """Play a rollout, judge it, learn from it; yields after every iteration."""
     while learner.step < cfg.run.steps:
         learner.optimizer.lr = cfg.lr * linear(learner.step / cfg.run.steps)
-        metrics = learner.learn(*learner.collect(envs))
+        rows, first = learner.collect(envs)
+        metrics = learner.learn(rows, first)
+        learner.model.notice(rows.obs[rows.valid])
         yield learner.step, metrics | envs.episodes()

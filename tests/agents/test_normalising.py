@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents import dqn, pqn, qr_dqn, rainbow, sac
+from agents import dqn, ppo_lstm, pqn, qr_dqn, rainbow, sac
 from envs import make
 
 LOUD = 256.0  # a power of two: scaled numbers have the same digits
@@ -44,6 +44,23 @@ def test_units_change_nothing(module: Any, name: str) -> None:
             numbers.append(learner.model(seen[-1] * factor))
     assert torch.equal(*seen)
     torch.testing.assert_close(numbers[0], numbers[1], rtol=1e-3, atol=1e-4)
+    assert numbers[0].std() > 0
+
+
+def test_a_memory_is_given_what_is_normalised() -> None:
+    numbers = []
+    for loudness, factor in (("quiet", 1.0), ("loud", LOUD)):
+        cfg = ppo_lstm.Config(
+            env=f"probe/{loudness}-acrobot-v0", num_envs=4, normalise_obs=True, normalise_reward=True
+        )
+        torch.manual_seed(0)
+        learner = ppo_lstm.Learner(cfg, make(cfg.env, 4, seed=3).spaces)
+        obs = factor * torch.randn(30, 4, learner.spaces.obs)
+        learner.model.notice(obs.flatten(0, 1))
+        begins = torch.zeros(30, 4, dtype=torch.bool)
+        with torch.no_grad():
+            numbers.append(learner.model(obs, begins, learner.model.blank(4))[0])
+    torch.testing.assert_close(*numbers, rtol=1e-3, atol=1e-6)
     assert numbers[0].std() > 0
 
 

@@ -67,7 +67,11 @@ CASES = {
     ),
     "a2c": ("--env CartPole-v1 --steps 8000 --evaluate-every 3000 --normalise-reward", (9,)),
     "ppo on tensor environments": ("--env Pendulum-v1 --backend tensor --steps 8000 --average 0.9", (3,)),
-    "ppo_lstm": ("--env lab/CartPoleStill-v1 --steps 4000 --num-envs 4 --rollout 32", (7,)),
+    "ppo_lstm": (
+        "--env lab/CartPoleStill-v1 --steps 4000 --num-envs 4 --rollout 32 --normalise-obs"
+        " --normalise-reward",
+        (7,),
+    ),
     "reinforce": ("--env CartPole-v1 --steps 8000 --rollout 8", (20,)),
     "sac": ("--env Pendulum-v1 --steps 1200 --warm-up 400 --batch 64", (3, 50)),
     "dqn": (  # before learning starts; in the middle; after the replay has wrapped around
