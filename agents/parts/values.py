@@ -52,9 +52,15 @@ class ActionValues(Normalised):
         return numbers.mean(-1)
 
     def values(self, obs: Float[Tensor, "B O"], numbers: Float[Tensor, "B A K"]) -> Float[Tensor, "B A"]:
-        """Q to choose by: that of `numbers`, and far below everything where `obs` forbids the action."""
+        """Q to choose by: that of `numbers`, and far below everything where `obs` forbids the action.
+
+        At the end of an episode everything may be forbidden; then nothing is.
+        """
         values = self.worth(numbers)
-        return allowed(values, obs[:, -values.shape[1] :]) if self.masked else values
+        if not self.masked:
+            return values
+        mask = obs[:, -values.shape[1] :]
+        return torch.where(mask.any(-1, keepdim=True), allowed(values, mask), values)
 
     @torch.inference_mode()
     def act(self, obs: Float[Tensor, "N O"], generator: torch.Generator | None = None) -> Int[Tensor, " N"]:

@@ -51,7 +51,8 @@ def main(words: list[str]) -> None:
         if hasattr(trained.model, "sample"):
             arrays, sheet = _samples(told, trained)
         elif told.label is not None or told.interpolate:
-            raise InputError(f"{told.run} is a run of {kind!r}, which draws no samples: expected no --label")
+            given = "--interpolate" if told.interpolate else "--label"
+            raise InputError(f"{told.run} is a run of {kind!r}, which draws no samples: expected no {given}")
         elif hasattr(trained.model, "u_matrix"):
             arrays, sheet = _map(trained)
         else:
@@ -61,7 +62,8 @@ def main(words: list[str]) -> None:
         files.append(_write(out, ".png", lambda file: file.write(png(sheet))))
     else:
         files.append(_write(out, ".csv", lambda file: _csv(file, arrays["x"], trained.columns)))
-    print(f"{' and '.join(map(str, files))}: {len(arrays['x'])} rows from {kind} of {told.run}")
+    few = " (all it has)" if "row" in arrays and len(arrays["x"]) < told.count else ""
+    print(f"{' and '.join(map(str, files))}: {len(arrays['x'])} rows from {kind} of {told.run}{few}")
 
 
 def _samples(told: Generate, trained: registry.Trained) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
