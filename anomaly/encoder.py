@@ -14,7 +14,8 @@ the surprise of an event that n rows did not have (the rule of succession).
 Amounts are positive numbers, no value in a tenth of the rows, whose logarithms look more normal than they do
 themselves: under normal distributions of both, log x is likelier by CLEARER nats a row (Box and Cox, 1964,
 doi:10.1111/j.2517-6161.1964.tb00553.x, with λ = 0 against 1). A tenth of what is usual is then as far off as
-ten times as much. What is not positive there is novel, and seen as the smallest that was.
+ten times as much. What is not positive there is novel, and seen as the smallest that was. Columns with zeros
+are left as they are: on labelled tables their logarithms did as much harm as good.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ FARTHEST = 1e9  # deviations; what is further off is as strange, and its distanc
 MONDAY = 4 * DAY  # 1970-01-05
 FREQUENT = 0.1  # the share of rows that have one value, from which on a column has no amounts
 CLEARER = 0.05  # nats a row
+ROUNDING = 1e-6  # deviation of logarithms below which they are as normal as the numbers, but for rounding
 PIECE = 4_096  # rows whose features are made at once: what fits into the cache
 
 
@@ -194,6 +196,8 @@ def _are_amounts(present: Float[np.ndarray, " n"]) -> bool:
     if present.min() <= 0 or np.unique(present, return_counts=True)[1].max() >= FREQUENT * len(present):
         return False
     logs = np.log(present)
+    if logs.std() < ROUNDING:
+        return False
     gain = np.log(present.std()) - np.log(logs.std()) - logs.mean()
     return bool(gain > CLEARER)
 

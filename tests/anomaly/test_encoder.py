@@ -101,6 +101,7 @@ def amounts(rows: int = 200) -> tuple[Schema, Encoder]:
         "a": 10 ** (3 * quantiles),
         "gapped": np.where(quantiles < 0.5, np.nan, 10 ** (3 * quantiles)),
         "even": 1 + quantiles,
+        "large": 1e15 + np.arange(rows),
         "negative": 10 ** (3 * quantiles) - 1.5,
         "frequent": np.maximum(10 ** (3 * quantiles), 3),
     }
@@ -113,7 +114,7 @@ def amounts(rows: int = 200) -> tuple[Schema, Encoder]:
 def test_amounts_are_seen_by_their_logarithms() -> None:
     schema, encoder = amounts()
     assert [coding.column for coding in encoder.codings if coding.least] == ["a", "gapped"]
-    rows = np.array([[0.1], [10**1.5], [1e4]]) + np.zeros((1, 5))
+    rows = np.array([[0.1], [10**1.5], [1e4]]) + np.zeros((1, len(schema.names)))
     cells = schema.cells(of_array(rows, schema.names), "t")
     x = encoder.features_of(cells)
     low, middle, high = x[:, encoder.features.index("a")]
@@ -126,7 +127,8 @@ def test_amounts_are_seen_by_their_logarithms() -> None:
 
 def test_what_is_not_positive_is_novel_among_amounts() -> None:
     schema, encoder = amounts()
-    cells = schema.cells(of_array(np.array([[0.0] * 5, [-3.0] * 5, [np.nan] * 5]), schema.names), "t")
+    rows = np.array([[0.0], [-3.0], [np.nan]]) + np.zeros((1, len(schema.names)))
+    cells = schema.cells(of_array(rows, schema.names), "t")
     novel, x = encoder.novel(cells), encoder.features_of(cells)
     assert novel[:, 0].tolist() == [True, True, True]
     assert novel[:, 1].tolist() == [True, True, False]  # gaps there were
