@@ -353,6 +353,7 @@ GENERAL: dict[str, Any] = {
         normalise_reward=True,
     ),
     "ppo_lstm": ppo_lstm.Config(
+        num_envs=8,
         rollout=128,
         epochs=8,
         lr=1e-3,
