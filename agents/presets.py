@@ -325,7 +325,6 @@ GENERAL: dict[str, Any] = {
     "ppo": ppo.Config(
         rollout=128,
         epochs=10,
-        lr=5e-4,
         activation="tanh",
         shared=False,
         normalise_obs=True,
