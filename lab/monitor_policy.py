@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.parts.values import ActionValues
 from agents.registry import Agent
 from anomaly.monitor_policy import Policy
 from envs.adversarial import against, fgsm
@@ -48,10 +49,8 @@ def outputs(agent: Agent) -> Callable[[Tensor], Tensor]:
         found = policy(obs, policy.blank(len(obs))) if theirs else policy(obs)
         if isinstance(found, tuple):  # beside a value
             found = found[0]
-        if agent.kind == "rainbow":
-            return policy.values(found)
-        if found.ndim == 3:  # several numbers about each action
-            return found.mean(-1)
+        if isinstance(policy, ActionValues):
+            return policy.values(obs, found)
         return found[:, : spaces.actions]  # without logarithms of deviations
 
     return of

@@ -92,7 +92,7 @@ BAD_CALLS = {
     "train sb3 --env MountainCar-v0 --algo TD3 --dir new": "TD3 refuses",
     "train ppo --env LunarLander-v3 --backend tensor --dir new": "is no tensor environment",
     "train vae --data normal.csv --backend tensor --dir new": "vae has no environments of ours",
-    "train sb3 --memory 8 --dir new": "features, memory or sde is told, expected none",
+    "train sb3 --memory 8 --dir new": "features, memory, masks or sde is told, expected none",
     "train ppo --env Pendulum-v1 --deviation 0 --dir new": "deviation is 0.0, expected",
     "train sb3 --mode compile --dir new": "sb3 knows no other mode",
     "resume other-engine": "a run of sb3, which cannot be resumed",
