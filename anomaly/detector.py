@@ -181,9 +181,11 @@ class Detector:
         """Which input each feature comes from."""
         return self.windows.owners(self.encoder.owner) if self.windows else self.encoder.owner
 
-    def shown(self, x: Float[np.ndarray, " F"], i: int, novel: bool = False) -> str:
+    def shown(
+        self, x: Float[np.ndarray, " F"], i: int, novel: bool = False, series: int | None = None
+    ) -> str:
         """Input number `i` as a reader would write the cell, in the newest row of a window."""
-        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i, novel)
+        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i, novel, series)
 
     @property
     def flags(self) -> bool:

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
+from anomaly.own_scale import OwnScale
 from anomaly.schema import Column, Schema
 from training.config import from_dict
 from training.errors import InputError
@@ -60,8 +61,14 @@ class Coding:
 class Encoder:
     """The features of rows, and what about them is novel."""
 
-    def __init__(self, codings: tuple[Coding, ...], kept: Int[np.ndarray, " F"], rows: int) -> None:
-        self.codings, self.kept, self.rows = codings, kept, rows
+    def __init__(
+        self,
+        codings: tuple[Coding, ...],
+        kept: Int[np.ndarray, " F"],
+        rows: int,
+        own: OwnScale | None = None,  # of series that are each seen in their own
+    ) -> None:
+        self.codings, self.kept, self.rows, self.own = codings, kept, rows, own
         names, owners = [], []
         for i, coding in enumerate(codings):
             labels = _labels(coding)
@@ -121,9 +128,12 @@ class Encoder:
         """Which inputs of each row are such as no fitted row had."""
         return np.stack([_novel(coding, cells[coding.column]) for coding in self.codings], axis=1)
 
-    def shown(self, x: Float[np.ndarray, " F"], i: int, novel: bool = False) -> str:
+    def shown(
+        self, x: Float[np.ndarray, " F"], i: int, novel: bool = False, series: int | None = None
+    ) -> str:
         """The features of input number `i` as a reader would write the cell; `novel`: none was like it.
 
+        `series` is the number of the row's series where each has its own scale.
         A gap where there was none in fitting has no feature, nor has another value of a constant column.
         """
         coding = self.codings[i]
@@ -138,6 +148,8 @@ class Encoder:
             return "missing"
         if coding.kind == "numeric":
             value = values.get(coding.column, 0.0) * coding.scale + coding.shift
+            if self.own is not None and series is not None:
+                value = self.own.back(coding.column, value, series)
             return f"{np.exp(value) if coding.least else value:.6g}"
         if coding.kind == "date":
             return _clock(coding.column, values)
@@ -147,13 +159,15 @@ class Encoder:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         codings = [asdict(coding) for coding in self.codings]
-        return {"codings": codings, "kept": self.kept.tolist(), "rows": self.rows}
+        found = {"codings": codings, "kept": self.kept.tolist(), "rows": self.rows}
+        return found if self.own is None else found | {"own": self.own.to_json()}
 
     @staticmethod
     def from_json(found: Mapping[str, Any], where: str) -> "Encoder":
         """Reads what `to_json` gave; raises InputError when it is something else."""
         codings = tuple(from_dict(Coding, coding, f"{where}: codings") for coding in found["codings"])
-        return Encoder(codings, np.array(found["kept"], int), int(found["rows"]))
+        own = OwnScale.from_json(found["own"]) if "own" in found else None
+        return Encoder(codings, np.array(found["kept"], int), int(found["rows"]), own)
 
 
 def _coding(column: Column, cells: Any, amounts: bool) -> Coding:

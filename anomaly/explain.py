@@ -64,11 +64,16 @@ def contributions(
 
 
 def reasons(
-    detector: Detector, x: Float[np.ndarray, " F"], novel: Bool[np.ndarray, " C"], orders: int = CAREFUL
+    detector: Detector,
+    x: Float[np.ndarray, " F"],
+    novel: Bool[np.ndarray, " C"],
+    orders: int = CAREFUL,
+    series: int | None = None,
 ) -> list[Reason]:
-    """All columns, the one that contributes most first."""
+    """All columns, the one that contributes most first; `series`: whose scale the row is in (`Seen`)."""
     reference = int(nearest_reference(detector, x[None])[0])
-    return ordered(detector, x, novel, reference, contributions(detector, x, novel, reference, orders))
+    phi = contributions(detector, x, novel, reference, orders)
+    return ordered(detector, x, novel, reference, phi, series)
 
 
 def ordered(
@@ -77,9 +82,10 @@ def ordered(
     novel: Bool[np.ndarray, " C"],
     reference: int,
     phi: Float[np.ndarray, " P"],
+    series: int | None = None,
 ) -> list[Reason]:
-    """The columns by their contributions φ, the largest first, beside a normal row."""
-    share, players = shares(phi), Players.of(detector)
+    """The columns by their contributions φ, the largest first, beside a normal row in the same scale."""
+    share, players = shares(phi), Players.of(detector, series)
     novel = players.novel(novel)
     return [
         Reason(

@@ -6,6 +6,7 @@ ACROSS of them along its longer side.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -24,11 +25,14 @@ class Players:
     shown: Callable[[np.ndarray, int, bool], str]  # the last: whether no fitted row had such a cell
 
     @staticmethod
-    def of(detector: Detector) -> "Players":
-        """The columns of a detector, or the regions where it was fitted to pictures."""
+    def of(detector: Detector, series: int | None = None) -> "Players":
+        """The columns of a detector, or the regions where it was fitted to pictures.
+
+        `series` is whose scale numbers are shown in, where each series has its own.
+        """
         shape = detector.about.get("shape")
         if shape is None:
-            return Players(detector.columns, detector.owner, detector.shown)
+            return Players(detector.columns, detector.owner, partial(detector.shown, series=series))
         names, owner = regions(tuple(shape))
         return Players(names, owner, lambda x, i, _: f"mean {x[owner == i].mean():.3g}")
 

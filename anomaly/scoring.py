@@ -183,7 +183,9 @@ def _score_block(
         raise InputError(
             f"{source}: the score of row {at} is not finite, expected numbers nearer to the fitted"
         )
-    if detector.windows and detector.windows.series:
+    if seen.series is not None:
+        records["series"] = seen.series
+    elif detector.windows and detector.windows.series:
         records["series"] = [zlib.crc32(n.encode()) for n in detector.windows.names(block, source, first)]
     if "column" in (kind.names or ()):
         records["column"] = -1
@@ -258,12 +260,13 @@ def _table(detector: Detector, start: int, records: np.ndarray, limit: float, ki
         "p_value": p,
         "anomaly": flagged.astype(np.int8),
     }
-    schema, players = _schema(kind), Players.of(detector)
+    schema, own = _schema(kind), detector.encoder.own is not None
     for i in range((len(schema) - 4) // 3):
         column, share = records["column"][:, i], records["share"][:, i]
         told = flagged & (column >= 0)
         names, expected = np.full(len(p), None, object), np.full(len(p), None, object)
         for at in np.flatnonzero(told):
+            players = Players.of(detector, int(records["series"][at]) if own else None)
             names[at] = players.names[column[at]]
             normal = detector.references[records["reference"][at]]
             expected[at] = players.shown(normal, int(column[at]), False)

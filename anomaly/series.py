@@ -13,7 +13,7 @@ on as in its last part. Windows share rows, so alarms come in bursts, and the re
 there were only as many scores as disjoint blocks of W rows. Nothing is promised for a series that drifts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from anomaly.cells import Place
 from anomaly.detector import Detector
 from anomaly.encoder import Encoder
 from anomaly.lineup import Lineup
+from anomaly.own_scale import OwnScale
 from anomaly.reader import blocks, columns_of, of_array
 from anomaly.sample import ROWS, labels
 from anomaly.schema import Schema, Survey
@@ -176,28 +177,41 @@ def _series(newest: _Newest, survey: Survey, label_column: str | None) -> Series
 
 
 def fit(
-    series: Series, kind: str = "auto", seed: int = 0, alpha: float | None = None, cfg: Any = None
+    series: Series,
+    kind: str = "auto",
+    seed: int = 0,
+    alpha: float | None = None,
+    cfg: Any = None,
+    own_scale: bool = False,
 ) -> Detector:
     """New models of the windows of a series, calibrated on its last part.
 
+    `own_scale`: each of several series is seen in its own level and spread (`anomaly.own_scale`).
+
     Raises:
-        InputError: for an unknown kind, a rate that is none, and too few rows.
+        InputError: for an unknown kind, a rate that is none, too few rows, and an own scale of one series.
     """
     names = members_of_windows(kind)
     if alpha is not None:
         check_rate(alpha)
     windows, lineup = series.windows, series.lineup
+    if own_scale and windows.series is None:
+        raise InputError("own scales are for several series in one file, expected the column that names them")
     learn, judge, calibrate = (
         series.part(*ends) for ends in ((0.0, MODELS), (MODELS, SURPRISE), (SURPRISE, 1.0))
     )
     cells = series.schema.cells(series.table, series.source)
     early = lineup.rank < np.round(MODELS * lineup.size)
-    fitted = {
-        name: part[early] if isinstance(part, np.ndarray) else part.filter(pa.array(early))
-        for name, part in cells.items()
-    }
-    encoder = Encoder.fit(series.schema, fitted)
-    seen = Seen(encoder.features_of(cells), encoder.novel(cells), lineup, windows.length, encoder.gaps)
+    whose = windows.names(series.table, series.source, 0)
+    numeric = [column.name for column in series.schema.inputs if column.kind == "numeric"]
+    scales = OwnScale.fit(_of(cells, early), numeric, whose[early])
+    number = scales.numbers(whose, series.source) if own_scale else None
+    if number is not None:
+        cells = scales.common(cells, number)
+    encoder = Encoder.fit(series.schema, _of(cells, early))
+    encoder.own = scales if own_scale else None
+    x, novel = encoder.features_of(cells), encoder.novel(cells)
+    seen = Seen(x, novel, lineup, windows.length, encoder.gaps, number)
     if seen.width > WIDEST:
         raise InputError(
             f"{series.source}: windows of {windows.length} rows have {seen.width} numbers,"
@@ -219,6 +233,7 @@ def fit(
         "time column": windows.time,
         "series column": windows.series,
         "series": lineup.count,
+        "scale": _scale(scales, own_scale),
         "windows fitted": len(learn),
         "calibrated on": f"windows at the end of {_ends(series, calibrate)}",
     }
@@ -232,6 +247,25 @@ def fit(
     found.calibration = np.sort(score)
     found.alpha = smallest_alpha(len(score)) if alpha is None else alpha
     return found
+
+
+def _of(cells: Mapping[str, Any], rows: Bool[np.ndarray, " N"]) -> dict[str, Any]:
+    """The cells of some rows."""
+    return {
+        name: part[rows] if isinstance(part, np.ndarray) else part.filter(pa.array(rows))
+        for name, part in cells.items()
+    }
+
+
+def _scale(scales: OwnScale, own: bool) -> str:
+    """Whose scale rows are seen in, and how much the series differ where it is one for all."""
+    if own:
+        return "each series' own"
+    apart = scales.furthest_apart()
+    if apart is None:
+        return "one for all"
+    column, times, most, least = apart
+    return f"one for all; {column!r} spreads {times:.3g} times as much in {most!r} as in {least!r}"
 
 
 def _some(rows: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:

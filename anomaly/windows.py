@@ -50,6 +50,7 @@ class Seen:
     gaps: Int[np.ndarray, "2 G"] | None = (
         None  # features that are numbers, and those that say they are missing
     )
+    series: Int[np.ndarray, " B"] | None = None  # whose own scale each of the rows is in; None: there is one
 
     def of(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n D"]:
         """What is judged of some of the rows: features, or those of the window, oldest row first."""
@@ -60,6 +61,10 @@ class Seen:
         if self.gaps is not None and (missing := windows[:, :, self.gaps[1]] > 0.5).any():
             windows[:, :, self.gaps[0]] = _filled(windows[:, :, self.gaps[0]], missing)
         return windows.reshape(len(rows), -1)
+
+    def whose(self, row: int) -> int | None:
+        """The number of the series whose own scale a row is in."""
+        return None if self.series is None else int(self.series[row])
 
     @property
     def width(self) -> int:
@@ -135,9 +140,13 @@ class Windows:
         self.check_times(
             table, source, np.arange(first - before, first - before + len(table)), lineup, before
         )
-        cells = schema.cells(table, source, first - before)
+        cells, series = schema.cells(table, source, first - before), None
+        if encoder.own is not None:
+            series = encoder.own.numbers(self.names(table, source, first - before), source, first - before)
+            cells = encoder.own.common(cells, series)
+            series = series[before:]
         novel = encoder.novel(cells)[before:]
-        return Seen(encoder.features_of(cells), novel, lineup, self.length, encoder.gaps)
+        return Seen(encoder.features_of(cells), novel, lineup, self.length, encoder.gaps, series)
 
     def lineup(self, table: pa.Table, source: str, first: int) -> Lineup:
         """Which series each row is of; `first` is the number of the first row."""

@@ -15,7 +15,7 @@ from training.errors import InputError
 
 T = TypeVar("T")
 
-LARGEST = float(np.finfo(np.float32).max)  # reward
+LARGEST = float(np.finfo(np.float32).max)  # of what is seen and paid
 LIMIT_S = 60.0  # an environment that takes longer for a step or a reset hangs
 
 
@@ -41,7 +41,7 @@ class Replayable(gym.Wrapper):
         self._limit_s, self._alarm = limit_s, _alarm()
         self._index, self._episode = index, -1
         acts = env.action_space
-        self._kind = acts.dtype if isinstance(acts, gym.spaces.Box) and acts.dtype != np.float32 else None
+        self._cast = acts if isinstance(acts, gym.spaces.Box) and acts.dtype != np.float32 else None
         seen, forbids = env.observation_space, choices(acts) > 0
         # Where a reset gives a mask it is part of what is seen, unless that is a picture.
         self._no_mask = forbids and not isinstance(seen, MaskedBox) and len(seen.shape or ()) == 1
@@ -60,8 +60,10 @@ class Replayable(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         """Acts, and remembers the action."""
-        if self._kind is not None:
-            action = np.asarray(action, self._kind)
+        if (acts := self._cast) is not None:
+            action = np.clip(
+                np.asarray(action, acts.dtype), acts.low, acts.high
+            )  # 32 bits rounded the bounds
         self._actions.append(action)
         found = self._named(lambda: self.env.step(action))
         if not isinstance(found, tuple) or len(found) != 5:
@@ -84,7 +86,7 @@ class Replayable(gym.Wrapper):
             return call()
         except _Hangs:
             raise self._error(f"did not answer within {self._limit_s:g} s") from None
-        except Exception as error:  # whatever users' code raises
+        except (Exception, SystemExit) as error:  # whatever users' code raises
             at = traceback.extract_tb(error.__traceback__)[-1]
             place = f"({Path(at.filename).name}, line {at.lineno})"
             what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -98,10 +100,10 @@ class Replayable(gym.Wrapper):
         found = np.asarray(obs)
         if found.shape != wanted or found.dtype.kind not in "fiub":
             raise self._error(f"shows {found.dtype} {found.shape}, expected numbers {wanted}")
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            at = int((~np.isfinite(found)).argmax())
+        if found.dtype.kind == "f" and not (fits := np.abs(found) <= LARGEST).all():
+            at = int((~fits).argmax())
             what = "NaN" if np.isnan(found.flat[at]) else str(found.flat[at])
-            raise self._error(f"shows {what} in sensor {at}, expected finite numbers")
+            raise self._error(f"shows {what} in sensor {at}, expected finite numbers of 32 bits")
         if isinstance(reward, float) and abs(reward) <= LARGEST:
             return
         paid = np.asarray(reward)

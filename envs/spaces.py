@@ -43,9 +43,10 @@ class Spaces:
                 discrete, one or several, nor a row of numbers with fractions.
         """
         picture = obs.shape if isinstance(obs, spaces.Box) and of_pixels(obs) else ()
-        if not (isinstance(obs, spaces.Box) and (picture or len(obs.shape) == 1)):
+        if not (isinstance(obs, spaces.Box) and (picture or (len(obs.shape) == 1 and obs.shape[0]))):
             raise InputError(
-                f"{name} has observations {obs}, expected a Box with one axis, or of bytes and three"
+                f"{name} has observations {obs}, expected a Box with one axis, or of bytes and three,"
+                " that holds numbers"
             )
         seen: dict[str, Any] = {
             "obs": int(np.prod(obs.shape)),
@@ -89,10 +90,13 @@ class Spaces:
             return action + self.start if self.start else action
         if self.choices:
             return action
-        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
-        bounded = np.isfinite(low) & np.isfinite(high)
-        if bounded.all():
-            return low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
-        least, most = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
-        mapped = least + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (most - least)
-        return np.where(bounded, mapped, np.clip(action, low, high)).astype(np.float32)
+        low, high = np.array(self.low), np.array(self.high)
+        if not self.bounded:
+            bounded = np.isfinite(low) & np.isfinite(high)
+            least, most = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
+            action = np.where(
+                bounded, least + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (most - least), action
+            )
+        else:
+            action = low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        return np.clip(action, low, high).astype(np.float32)  # rounding may go beyond a bound

@@ -30,7 +30,7 @@ def strange_rows(
         seen = detector.seen(block, source, first, context)
         for row in here:
             x = seen.of(np.array([row - first]))[0]
-            why = reasons(detector, x, seen.novel[row - first], QUICK)
+            why = reasons(detector, x, seen.novel[row - first], QUICK, seen.whose(row - first))
             found[row] = {
                 "reasons": [asdict(reason) for reason in why[:REASONS]],
                 "shares": {reason.column: reason.share for reason in why if reason.share > 0},

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from training import distributed
 
+ROUNDING = 1e-7  # of the mean
+SMALLEST = 1e-30  # what 32 bits can still divide by
 LIMIT = 10.0  # normalised numbers are clipped to ±this: an early deviation may be far too small
 
 
@@ -37,9 +39,9 @@ class RunningNorm(nn.Module):
 
     @property
     def deviation(self) -> Float[Tensor, " size"]:
-        """The deviation of every column; 1 where nothing has varied yet."""
-        variance = self.square / self.count.clamp(min=1)
-        return torch.where(variance > 1e-12, variance.sqrt(), 1.0)
+        """The deviation of every column; 1 where nothing has varied yet, but for rounding in 32 bits."""
+        deviation = (self.square / self.count.clamp(min=1)).sqrt()
+        return torch.where(deviation > ROUNDING * self.mean.abs() + SMALLEST, deviation, 1.0)
 
     @torch.no_grad()
     def update(self, x: Float[Tensor, "*N size"]) -> None:

@@ -54,11 +54,12 @@ def main(words: list[str]) -> None:
     p = float(detector.p_of(score)[0])
     if told.shap:
         phi, base = shap_values(detector, x[0], novel[0])
-        why = ordered(detector, x[0], novel[0], int(nearest_reference(detector, x)[0]), phi)
+        nearest = int(nearest_reference(detector, x)[0])
+        why = ordered(detector, x[0], novel[0], nearest, phi, seen.whose(at))
         against = f"{min(BACKGROUND, len(detector.references))} normal rows score"
         mean = " in the mean"
     else:
-        why = reasons(detector, x[0], novel[0])
+        why = reasons(detector, x[0], novel[0], series=seen.whose(at))
         base = told_by_all - sum(reason.contribution for reason in why)
         against, mean = "the nearest normal row scores", ""
     if told.picture:

@@ -45,6 +45,7 @@ class Fit:
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
     series: str | None = None  # of several series in one file, the column that names the series of a row
+    own_scale: bool = False  # of several series: each is seen in its own level and spread, not in that of all
     network: Network | None = None  # how autoencoder, denoiser or vae read a window; default: dense
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
@@ -68,11 +69,15 @@ def main(words: list[str]) -> None:
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
                 " --columns, --categorical, --label-column, --fast or --contaminated"
             )
-        if any(value is not None for value in (told.window, told.time, told.series)):
-            raise InputError("--from takes rows as its run did, expected no --window, --time or --series")
+        if any(value is not None for value in (told.window, told.time, told.series)) or told.own_scale:
+            raise InputError(
+                "--from takes rows as its run did, expected no --window, --time, --series or --own-scale"
+            )
     for name, value in (("time", told.time), ("series", told.series)):
         if value is not None and told.window is None:
             raise InputError(f"{name} is {value!r} without a window, expected --window W beside it")
+    if told.own_scale and told.series is None:
+        raise InputError("--own-scale is for several series in one file, expected --series COLUMN beside it")
     if told.window is not None and told.contaminated:
         raise InputError("--contaminated trims rows, which windows share, expected it without --window")
     if told.window is not None and told.fast:
@@ -92,7 +97,7 @@ def main(words: list[str]) -> None:
     try:
         kind = told.detector or "auto"
         if told.window is not None:
-            detector = series.fit(rows, kind, told.seed or 0, told.alpha, cfg)
+            detector = series.fit(rows, kind, told.seed or 0, told.alpha, cfg, told.own_scale)
         elif told.from_run is None:
             detector = Detector.fit(
                 sample, kind, told.seed or 0, told.alpha, None, told.contaminated, told.fast
@@ -104,7 +109,7 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     folder.close()
-    print("\n".join([f"{path}: {_fitted(detector)}", *_promise(detector)]))
+    print("\n".join([f"{path}: {_fitted(detector)}", *_scales(detector), *_promise(detector)]))
 
 
 def _listed(names: str | None) -> tuple[str, ...]:
@@ -132,6 +137,14 @@ def _fitted(detector: Detector) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(name or "(no name)" for name in names[:LISTED]) + more
+
+
+def _scales(detector: Detector) -> list[str]:
+    """A word where series differ much in spread, and are seen in one scale."""
+    scale = str(detector.about.get("scale", ""))
+    if ";" not in scale:
+        return []
+    return [f"  scale: {scale}", "  what is strange of the quiet ones may be lost: see --own-scale"]
 
 
 def _promise(detector: Detector) -> list[str]:

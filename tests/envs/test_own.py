@@ -37,16 +37,21 @@ class Faulty(gym.Env):
         if (self.me % 3, self.episode, self.steps) == (2, 2, 3):
             if self.what == "raise":
                 raise KeyError("torque")
-            obs = {"nan": np.array([0, np.nan]), "shape": np.zeros(3), "kind": np.array(["a", "b"])}.get(
-                self.what, obs
-            )
+            if self.what == "exit":
+                sys.exit(3)
+            obs = {
+                "nan": np.array([0, np.nan]),
+                "huge": np.array([-1e39, 0]),
+                "shape": np.zeros(3),
+                "kind": np.array(["a", "b"]),
+            }.get(self.what, obs)
             reward = {"reward": float("inf"), "large": 1e39, "text": "one"}.get(self.what, reward)
             if self.what == "four":
                 return obs, reward, False, {}
         return obs, reward, self.steps == 4, False, {}
 
 
-for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text", "four"):
+for _what in ("raise", "exit", "nan", "huge", "shape", "kind", "reward", "large", "text", "four"):
     gym.register(f"probe/faulty-{_what}-v0", Faulty, kwargs={"what": _what})
 
 
@@ -54,7 +59,9 @@ for _what in ("raise", "nan", "shape", "kind", "reward", "large", "text", "four"
     ("what", "message"),
     [
         ("raise", r"raised KeyError: 'torque' \(test_own.py, line \d+\)"),
+        ("exit", r"raised SystemExit: 3 \(test_own.py, line \d+\)"),
         ("nan", "shows NaN in sensor 1, expected finite numbers"),
+        ("huge", r"shows -1e\+39 in sensor 0, expected finite numbers of 32 bits"),
         ("shape", r"shows float64 \(3,\), expected numbers \(2,\)"),
         ("kind", r"shows <U1 \(2,\), expected numbers \(2,\)"),
         ("reward", "pays inf, expected a finite number"),

@@ -8,6 +8,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 import tests.probes  # noqa: F401  (registers the probes)
 from envs import Transition, VectorEnv, make
+from envs.replayable import Replayable
 from envs.spaces import Spaces
 from training.errors import InputError
 from training.state import pack, unpack
@@ -104,6 +105,30 @@ def test_continuous_actions_fill_the_bounds_and_are_clipped() -> None:
     high = torch.tensor(envs.spaces.high)
     actions = np.array([[-1.0], [0.0], [1.0], [7.0]], np.float32)
     np.testing.assert_allclose(envs.spaces.to_env(actions)[:, 0], np.array([-1, 0, 1, 1]) * high.item())
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_actions_never_leave_the_bounds(kind: type) -> None:
+    """Not by the rounding of 32 bits either, whatever the bounds; sums of huge ones do not overflow."""
+    bounds = np.random.default_rng(0).uniform(-3, 3, (500, 2)).round(2)
+    low, high = np.append(bounds.min(1), -3e38), np.append(bounds.max(1) + 0.01, 3e38)
+    box = gym.spaces.Box(low.astype(kind), high.astype(kind), dtype=kind)
+
+    class Strict(gym.Env):
+        observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), box
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+            return np.zeros(2, np.float32), {}
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            assert self.action_space.contains(action)
+            return np.zeros(2, np.float32), 0.0, False, False, {}
+
+    env = Replayable(Strict())
+    env.reset(seed=0)
+    spaces = Spaces.of(env.observation_space, box, "strict")
+    for told in (-1.0, 1.0, 0.999_999_9, 7.0):
+        env.step(spaces.to_env(np.full((1, 501), told, np.float32))[0])
 
 
 def test_actions_without_bounds_are_taken_as_they_are() -> None:

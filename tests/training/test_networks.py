@@ -126,6 +126,21 @@ def test_a_column_that_never_varies_is_only_shifted() -> None:
     assert norm(torch.tensor([[7.0], [8.0]])).tolist() == [[0.0], [1.0]]
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e-7, 1.0, 1e25])
+def test_the_unit_of_a_column_makes_no_difference_but_rounding_is_no_deviation(size: float) -> None:
+    rows = torch.randn(1_000, 1, generator=torch.Generator().manual_seed(0)).double()
+    norm = RunningNorm(1)
+    norm.update(3 + rows)
+    other = RunningNorm(1)
+    other.update(size * (3 + rows))
+    torch.testing.assert_close(
+        other((size * (3 + rows)).float()), norm((3 + rows).float()), rtol=1e-3, atol=1e-4
+    )
+    still = RunningNorm(1)
+    still.update(size * (3 + 1e-9 * rows))
+    assert still.deviation.item() == 1.0
+
+
 def test_an_average_follows_weights_and_buffers_by_hand() -> None:
     model = nn.BatchNorm1d(1)
     average = Average(model, decay=0.5)
