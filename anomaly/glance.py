@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anomaly.linear import Linear
-from anomaly.memory import Memory, factor, less_own
+from anomaly.memory import Memory, Squares
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
 from training.seeds import torch_generator
@@ -55,7 +55,7 @@ class Glance:
     ) -> None:
         self.rows, self.scale, self.ratio, self.linear, self.surprises = rows, scale, ratio, linear, surprises
         self.floor, self.limit = floor, limit  # what is added to distances, and c
-        self._unit, self._factor = scale.float(), factor(rows)
+        self._unit, self._squares = scale.float(), Squares(rows)
 
     @staticmethod
     def fit(
@@ -74,8 +74,8 @@ class Glance:
         assert ratio.own is not None
         scaled = (torch.from_numpy(x) / memory.model.scale).float()
         chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:seen]
-        by, two = factor(scaled[chosen]), min(2, len(chosen))
-        distance = torch.cat([nearest(part, by, two) for part in scaled.split(AT_ONCE // seen)])
+        squares, two = Squares(scaled[chosen]), min(2, len(chosen))
+        distance = torch.cat([nearest(part, squares, two) for part in scaled.split(AT_ONCE // seen)])
         distance[chosen, 0] = distance[chosen, -1]  # what is nearest to a remembered row is itself
         near = (distance[:, 0] + memory.model.floor).log().double().numpy()
         surprises: tuple[Surprise, ...] = (Surprise.fit(near), ratio.surprise)
@@ -98,7 +98,7 @@ class Glance:
         found = []
         for rows in x.split(AT_ONCE // len(self.rows)):
             x32 = rows.float()
-            distance = nearest(x32 / self._unit, self._factor)[:, 0]
+            distance = nearest(x32 / self._unit, self._squares)[:, 0]
             views = [(distance + self.floor).log(), self.ratio.score(x32)]
             if self.linear is not None:
                 views.append(self.linear.score(x32))
@@ -129,8 +129,8 @@ class Glance:
         return Glance(found["rows"], found["scale"], Ratio.of_arrays(nets), linear, surprises, floor, limit)
 
 
-def nearest(x: Float[Tensor, "B F"], by: Float[Tensor, "G M"], k: int = 1) -> Float[Tensor, "B K"]:
-    """The distances from x to the k nearest of the rows of the `factor`."""
-    squares = less_own(x, by)
-    least = squares.amin(1, keepdim=True) if k == 1 else squares.topk(k, largest=False).values
+def nearest(x: Float[Tensor, "B F"], squares: Squares, k: int = 1) -> Float[Tensor, "B K"]:
+    """The distances from x to the k nearest of the rows of `squares`."""
+    found = squares(x)
+    least = found.amin(1, keepdim=True) if k == 1 else found.topk(k, largest=False).values
     return (least + x.square().sum(1, keepdim=True)).clamp(min=0).sqrt()

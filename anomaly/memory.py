@@ -17,8 +17,8 @@ the quartiles say little about the others, and the scale is the deviation.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
+from training.affine import affine
 from training.seeds import torch_generator
 
 NEIGHBOURS = 5
@@ -44,7 +44,7 @@ class Memory:
         local: float,
     ) -> None:
         self.rows, self.scale, self.log_own, self.floor, self.local = rows, scale, log_own, floor, local
-        self._factor = factor(rows)
+        self._squares = Squares(rows)
 
     @staticmethod
     def fit(
@@ -87,7 +87,7 @@ class Memory:
         distances, indices = [], []
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK]
-            squares = less_own(part, self._factor)  # in the same order as the distances
+            squares = self._squares(part)  # in the same order as the distances
             if alone:
                 squares[torch.arange(len(part)), start + torch.arange(len(part))] = torch.inf
             _, index = _smallest(squares, min(NEIGHBOURS, max(1, len(self.rows) - alone)))
@@ -106,14 +106,14 @@ class Memory:
         return Memory(found["rows"], found["scale"], found["log_own"], *found["numbers"].tolist())
 
 
-def factor(rows: Float[Tensor, "M F"]) -> Float[Tensor, "G M"]:
-    """What `less_own` multiplies with, so that distances to the rows come of one matrix product."""
-    return torch.cat([-2 * rows, rows.square().sum(1, keepdim=True)], 1).T
+class Squares:
+    """|x − y|² − |x|² for all of the rows y by one matrix product: (B, F) -> (B, M)."""
 
+    def __init__(self, rows: Float[Tensor, "M F"]) -> None:
+        self.weight, self.bias = -2 * rows, rows.square().sum(1)
 
-def less_own(x: Float[Tensor, "B F"], by: Float[Tensor, "G M"]) -> Float[Tensor, "B M"]:
-    """|x − y|² − |x|² for all rows y of the `factor`."""
-    return functional.pad(x, (0, 1), value=1.0) @ by
+    def __call__(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B M"]:
+        return affine(x, self.weight, self.bias)
 
 
 def scales(x: Float[Tensor, "B F"], narrow: float) -> Float[Tensor, " F"]:

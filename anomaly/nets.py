@@ -13,12 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.affine import affine
 from training.optim import Adam, cosine
 
 FOLDS = 4
 HIDDEN = (96, 96, 96)
 FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon known by heart
 DRAWN = 65_536  # numbers drawn at once: what fits into the cache
+MANY = 256  # rows that nets are asked about one net after the other
 WARM_UP = 0.1  # of the updates: the learning rate rises
 DECAY = 0.01  # of the weights
 
@@ -57,9 +59,21 @@ class Nets(nn.Module):
         return few
 
     def forward(self, x: Float[Tensor, "K B I"]) -> Float[Tensor, "K B outputs"]:
+        if x.shape[1] >= MANY:
+            return torch.stack([self._alone(k, rows) for k, rows in enumerate(x)])
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, functional.silu(x, inplace=not x.requires_grad) if layer else x, weight)
+            x = torch.baddbmm(bias, _bent(x) if layer else x, weight)
         return x
+
+    def _alone(self, k: int, x: Float[Tensor, "B I"]) -> Float[Tensor, "B outputs"]:
+        """What net k says: products of many rows are sooner made one by one than as a batch."""
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = affine(_bent(x) if layer else x, weight[k].T, bias[k, 0])
+        return x
+
+
+def _bent(x: Float[Tensor, "*B H"]) -> Float[Tensor, "*B H"]:
+    return functional.silu(x, inplace=not x.requires_grad)
 
 
 def updates(rows: int) -> int:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from training.affine import Linear
 from training.config import check_share
 from training.tanh import Tanh
 
@@ -201,7 +202,7 @@ class Twins(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, gain: float, init: Init) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     initialise(layer.weight, gain, init)
     nn.init.zeros_(layer.bias)
     return layer

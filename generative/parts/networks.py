@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from generative.parts.rows import Form
+from training.affine import Linear
 from training.errors import InputError
 from training.networks import PLAIN, Activation, LayerConfig, activate, cnn, mlp, recurrent
 
@@ -122,7 +123,7 @@ class PictureEncoder(nn.Module):
         body = cnn(shape[0], channels, activation, kernels=kernels * n, strides=strides * n, layer=layer)
         self.reader = nn.Sequential(nn.Unflatten(1, shape), body)  # what the convolutions find in pictures
         features = channels[-1] * end[0] * end[1]
-        head = nn.Linear(features + extra, outputs)
+        head = Linear(features + extra, outputs)
         self.head = spectral_norm(head) if layer.norm == "spectral" else head
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
@@ -143,7 +144,7 @@ class PictureDecoder(nn.Module):
         super().__init__()
         places, channels = sizes(shape)[::-1], widths(shape, width)[::-1]
         self.start = (channels[0], *places[0])
-        self.head = nn.Linear(inputs, math.prod(self.start))
+        self.head = Linear(inputs, math.prod(self.start))
         self.body = nn.Sequential(*_hidden(channels[0], activation, layer))
         for (small, large), before, after in zip(
             pairwise(places), channels, (*channels[1:], shape[0]), strict=False
@@ -175,7 +176,7 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.length, self.columns = length, columns
         self.body = recurrent("lstm", columns, hidden)
-        self.head = nn.Linear(hidden + extra, outputs)
+        self.head = Linear(hidden + extra, outputs)
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
         end = self.length * self.columns
@@ -190,7 +191,7 @@ class SequenceDecoder(nn.Module):
         super().__init__()
         self.length = length
         self.body = recurrent("lstm", inputs, hidden)
-        self.head = nn.Linear(hidden, columns)
+        self.head = Linear(hidden, columns)
 
     def forward(self, z: Float[Tensor, "B inputs"]) -> Float[Tensor, "B D"]:
         states, _ = self.body(z.expand(self.length, -1, -1))
@@ -220,7 +221,7 @@ class SignalEncoder(nn.Module):
         for before, after in pairwise((columns, *channels)):
             layers += [nn.Conv1d(before, after, kernel, stride, padding=1), activate(activation)]
         self.body = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(channels[-1] * times[-1] + extra, outputs)
+        self.head = Linear(channels[-1] * times[-1] + extra, outputs)
 
     def forward(self, x: Float[Tensor, "B _"]) -> Float[Tensor, "B outputs"]:
         end = self.length * self.columns
@@ -236,7 +237,7 @@ class SignalDecoder(nn.Module):
         times = lengths(length)[::-1]
         channels = [width * 2 ** min(layer, 3) for layer in range(max(1, len(times) - 1))][::-1]
         self.start = (channels[0], times[0])
-        self.head = nn.Linear(inputs, math.prod(self.start))
+        self.head = Linear(inputs, math.prod(self.start))
         self.body = nn.Sequential(activate(activation))
         for (short, long), before, after in zip(
             pairwise(times), channels, (*channels[1:], columns), strict=False

@@ -11,7 +11,7 @@ import torch
 from anomaly.calibration import realised_range
 from anomaly.detector import Detector
 from anomaly.glance import ASKED, FAST_HIDDEN, FAST_NETS, FAST_SEEN, WEIGHTS, Glance, nearest
-from anomaly.memory import factor
+from anomaly.memory import Squares
 from anomaly.nets import FOLDS, Nets
 from anomaly.ratio import Ratio
 from anomaly.surprise import joined
@@ -38,7 +38,7 @@ def glance(fitted: Detector) -> Glance:
 
 
 def test_distances_to_the_nearest_by_hand() -> None:
-    kept = factor(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
+    kept = Squares(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
     found = nearest(torch.tensor([[0.0, 0.0], [3.0, 2.0]]), kept)
     np.testing.assert_allclose(found, [[0.0], [2.0]])
     np.testing.assert_allclose(nearest(torch.tensor([[0.0, 0.0]]), kept, 2), [[0.0, 1.0]])
