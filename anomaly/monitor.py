@@ -38,7 +38,7 @@ from training.errors import InputError
 from training.seeds import numpy_generator
 from training.state import pack, unpack
 
-FORMAT = 2  # of saved monitors: the order of channels, and what is kept
+FORMAT = 3  # of saved monitors: the order of channels, and what is kept
 HELD = 0.2  # share of the episodes to fit that make the first bands, and select when the VAE stops
 
 
@@ -84,9 +84,7 @@ class RolloutMonitor(StepScores):
         if transitions is None:
             cfg = chosen(cfg, scales, fit)
             assert cfg.history is not None
-            assert cfg.ridge is not None
-            rows = scales.histories(fit, cfg.history)
-            net: Transitions = Ensemble.fit(*rows, cfg.ridge, cfg.hidden, cfg.members, cfg.steps, cfg.seed)
+            net: Transitions = Ensemble.fit(*scales.histories(fit, cfg.history), cfg)
         else:
             net = transitions(scales)
         places = Places.fit(
@@ -188,9 +186,11 @@ class RolloutMonitor(StepScores):
     def _spend_half(self, clean: Episodes) -> Episodes:
         """Makes the bands of half of the episodes and those held out of the fit; returns the other half."""
         assert self.held is not None
-        half = len(clean) // 2
-        self.make_bands([self.held, clean.part(np.arange(half))])
-        return clean.part(np.arange(half, len(clean)))
+        # Drawn: in the order given, episodes need not be exchangeable, one may have sorted them.
+        order = numpy_generator(self.cfg.seed, "halves").permutation(len(clean))
+        bands, rest = np.split(order, [len(clean) // 2])
+        self.make_bands([self.held, clean.part(np.sort(bands))])
+        return clean.part(np.sort(rest))
 
     def save(self, folder: Path | str) -> None:
         """Writes a model folder that `load` reads."""

@@ -29,26 +29,32 @@ class Left(NamedTuple):
 
 
 def chosen(cfg: Config, scales: Scales, clean: Episodes) -> Config:
-    """The settings with a history and a ridge where they are None."""
+    """The settings with a history, a degree and a ridge where they are None."""
     pasts = PASTS if cfg.history is None else (cfg.history,)
-    best, left = _ridge(replace(cfg, history=pasts[0]), scales, clean)
+    best, left = _polynomial(replace(cfg, history=pasts[0]), scales, clean)
     for past in pasts[1:]:
-        longer, found = _ridge(replace(cfg, history=past), scales, clean)
+        longer, found = _polynomial(replace(cfg, history=past), scales, clean)
         if found.typical < left.typical - WORTH and found.large < left.large - WORTH:
             best, left = longer, found
     return best
 
 
-def _ridge(cfg: Config, scales: Scales, clean: Episodes) -> tuple[Config, Left]:
+def _polynomial(cfg: Config, scales: Scales, clean: Episodes) -> tuple[Config, Left]:
+    """The settings with a degree and a ridge for their history, and what is left with them."""
     assert cfg.history is not None
-    ridges = RIDGES if cfg.ridge is None else (cfg.ridge,)
     obs, action, change = scales.histories(clean, cfg.history)
     x = np.concatenate([obs, action], axis=1)
     cut = len(x) - max(1, len(x) // 5)
-    tried = Polynomial.path(x[:cut], change[:cut], ridges)
-    found = [_left(change[cut:] - one(x[cut:])) for one in tried]
-    best = int(np.argmin([left.typical for left in found]))
-    return replace(cfg, ridge=ridges[best]), found[best]
+    degrees = Polynomial.degrees(x.shape[1]) if cfg.degree is None else (cfg.degree,)
+    ridges = RIDGES if cfg.ridge is None else (cfg.ridge,)
+    best, left = cfg, Left(np.inf, np.inf)
+    for degree in degrees:
+        tried = Polynomial.path(x[:cut], change[:cut], degree, ridges)
+        found = [_left(change[cut:] - one(x[cut:])) for one in tried]
+        least = int(np.argmin([one.typical for one in found]))
+        if found[least].typical < left.typical - WORTH:
+            best, left = replace(cfg, degree=degree, ridge=ridges[least]), found[least]
+    return best, left
 
 
 def _left(error: np.ndarray) -> Left:

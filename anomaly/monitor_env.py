@@ -64,7 +64,8 @@ class MonitorWrapper(gym.Wrapper):
 class VectorMonitorWrapper(gym.vector.VectorWrapper):
     """N environments watched by one monitor; `info["monitor"]` is the verdict on all of them.
 
-    `on_alarm` is called with the verdict when any alarm is raised, or is `virtual`, or `note`.
+    `on_alarm` is called with the verdict when any alarm is raised, or is `virtual`, or `note`. Where episodes
+    begin again in the same step (SAME_STEP), the last observation of an episode is not looked at.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ class Live:
             self._copies.append(self._watch.rows(np.arange(len(obs))))
         self._clock += 1
         self._seen.append((obs, action))
-        shown = self._replaced(obs, action)
+        shown = self._replaced(obs, action, np.zeros(len(obs), bool) if begun is None else begun)
         score = self._scorer.step(self._watch, obs, action)
         if begun is not None and first is not None:
             self._restart(begun, first)
@@ -152,10 +152,10 @@ class Live:
         recent = list(self._seen)[len(self._seen) - back :]
         return np.stack([obs[row] for obs, _ in recent]), np.stack([action[row] for _, action in recent])
 
-    def _replaced(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """The readings with named sensors foretold, their own replaced state going on."""
+    def _replaced(self, obs: np.ndarray, action: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """The readings with named sensors foretold, their own replaced state going on until a new episode."""
         for row, found in enumerate(self.finding):
-            if found is not None and found.sensor is not None:
+            if found is not None and found.sensor is not None and not begun[row]:
                 obs = obs.copy()
                 acted = action[row : row + 1]
                 at = np.array([found.sensor])

@@ -35,6 +35,7 @@ from training.tanh import tanh
 LOWEST = -8.0  # of log σ, in deviations of the change: nothing is exact
 GAIN = 5 / 3  # of tanh
 PRODUCTS = 300  # of inputs in a polynomial
+HIGHEST = 6  # degree of one
 ONE = np.ones((1, 1))
 
 
@@ -43,16 +44,17 @@ class Config:
     """Settings of the monitor."""
 
     history: int | None = None  # observations and actions that foretell the next; None: see monitor_choice
-    ridge: float | None = None  # of the polynomial, for each row; None likewise
+    degree: int | None = None  # of the polynomial; None likewise
+    ridge: float | None = None  # of its weights, for each row; None likewise
     members: int = 3  # networks of the ensemble
-    hidden: tuple[int, ...] = (64, 64)  # sizes of their hidden layers
-    steps: int = 6_000  # updates of the ensemble
+    hidden: tuple[int, ...] = (64, 64, 64)  # sizes of their hidden layers
+    steps: int = 12_000  # updates of the ensemble
     place_steps: int = 2_000  # updates of the VAE
     seed: int = 0  # of everything random
 
     def __post_init__(self) -> None:
         check_positive(self, "members", "hidden", "steps", "place_steps")
-        for name in ("history", "ridge"):
+        for name in ("history", "degree", "ridge"):
             if getattr(self, name) is not None:
                 check_positive(self, name)
 
@@ -117,21 +119,25 @@ class Polynomial:
     """Least squares on all products of up to `degree` scaled inputs: what is smooth about a world, exactly.
 
     Near where a policy keeps it a world is almost linear, and a network that had to learn that as well would
-    be a hundred times less exact. The degree is the highest that the number of products allows.
+    be a hundred times less exact.
     """
 
     def __init__(self, index: np.ndarray, weight: np.ndarray) -> None:
         self.index, self.weight = index, weight
 
     @staticmethod
-    def fit(x: np.ndarray, change: np.ndarray, ridge: float) -> "Polynomial":
+    def fit(x: np.ndarray, change: np.ndarray, degree: int, ridge: float) -> "Polynomial":
         """Of rows; the ridge keeps products that are the same apart, and weights small."""
-        return Polynomial.path(x, change, [ridge])[0]
+        return Polynomial.path(x, change, degree, [ridge])[0]
 
     @staticmethod
-    def path(x: np.ndarray, change: np.ndarray, ridges: Sequence[float]) -> "list[Polynomial]":
+    def degrees(inputs: int) -> tuple[int, ...]:
+        """Those that have no more than `PRODUCTS` products; 1 is always among them."""
+        return tuple(d for d in range(1, HIGHEST + 1) if d == 1 or math.comb(inputs + d, d) <= PRODUCTS)
+
+    @staticmethod
+    def path(x: np.ndarray, change: np.ndarray, degree: int, ridges: Sequence[float]) -> "list[Polynomial]":
         """One for each ridge."""
-        degree = next(d for d in (3, 2, 1) if math.comb(x.shape[1] + d, d) <= PRODUCTS or d == 1)
         sets = combinations_with_replacement(range(x.shape[1] + 1), degree)
         index = np.array(list(sets)).T.copy()
         products = Polynomial(index, np.zeros(0)).products(x)
@@ -167,21 +173,19 @@ class Ensemble:
         obs: Float[np.ndarray, "rows P"],
         action: Float[np.ndarray, "rows Q"],
         change: Float[np.ndarray, "rows O"],
-        ridge: float,
-        hidden: tuple[int, ...],
-        members: int,
-        steps: int,
-        seed: int,
+        cfg: Config,
     ) -> "Ensemble":
-        """Learns scaled rows."""
+        """Learns scaled rows; degree and ridge have been chosen."""
+        assert cfg.degree is not None
+        assert cfg.ridge is not None
         x = np.concatenate([obs, action], axis=1)
-        base = Polynomial.fit(x, change, ridge)
+        base = Polynomial.fit(x, change, cfg.degree, cfg.ridge)
         left = change - base(x)
         rest = np.maximum(left.std(axis=0), 1e-7)
         inputs, targets = (torch.from_numpy(part.astype(np.float32)) for part in (x, left / rest))
-        layers = learn(inputs, targets, hidden, members, steps, seed)
+        layers = learn(inputs, targets, cfg.hidden, cfg.members, cfg.steps, cfg.seed)
         ensemble = Ensemble(base, rest, layers, np.array([[LOWEST], [4.0]]))
-        some = numpy_generator(seed, "bounds").integers(len(obs), size=2_000)
+        some = numpy_generator(cfg.seed, "bounds").integers(len(obs), size=2_000)
         sigma = ensemble(obs[some], action[some])[1] / rest
         return Ensemble(base, rest, layers, np.log(np.quantile(sigma, [0.01, 0.99], axis=0)))
 

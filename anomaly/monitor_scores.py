@@ -42,7 +42,7 @@ class StepScores:
         self.spread = np.ones(scales.sensors)  # how many times wider than foretold
         self.regimes = Regimes.none(self.channels.count)
         self.bands: Bands | None = None
-        self.guard = GUARD  # its weight: less where clean episodes go beyond what was seen before them
+        self.guard = np.full(3, GUARD)  # weights: less where clean episodes go beyond what was seen before
 
     def score(self, episodes: Episodes) -> Float[np.ndarray, "E T"]:
         """How strange each step is (E, T); NaN after an episode's end."""
@@ -105,13 +105,13 @@ class StepScores:
         guard = scales.guard(seen, change, watch.repeats)
         watch.past = latest(watch.past, seen)
         if broken:
-            guard = np.where(finite.all(axis=1), guard, math.inf)
+            guard = np.where(finite.all(axis=1, keepdims=True), guard, math.inf)
         return guard
 
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
         assert self.bands is not None
         found = self.bands.statistics(self.channels, watch.average, watch.step - 1)
-        return np.maximum(np.maximum.reduce(found, axis=1), self.guard * guard)
+        return np.maximum(np.maximum.reduce(found, axis=1), np.maximum.reduce(self.guard * guard, axis=1))
 
     def _walk(self, episodes: Episodes) -> Iterator[tuple[int, np.ndarray, Watch, np.ndarray]]:
         """Step, episodes that are still going on, their state and their guard, step by step."""
@@ -140,7 +140,7 @@ class StepScores:
         self.regimes = self.regimes.with_tables(*moments.shrunk(PRIOR))
 
         lengths = np.concatenate([part.length for part in parts])
-        beyond = np.zeros(len(lengths))
+        beyond = np.zeros((len(lengths), 3))
 
         def walk() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             first = 0
@@ -152,7 +152,7 @@ class StepScores:
 
         self.bands = Bands.fit(self.channels, lengths, walk)
         # The farthest of all: a few episodes would otherwise set the threshold of 1 % alone.
-        self.guard = 1 / max(float(beyond.max()), 1 / GUARD)
+        self.guard = 1 / np.maximum(beyond.max(axis=0), 1 / GUARD)
 
     def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
         """What regimes are told by, and the innovations before they are whitened, of every step."""

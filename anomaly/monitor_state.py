@@ -26,7 +26,7 @@ class Scales:
     low: np.ndarray  # (O,) lowest and
     high: np.ndarray  # (O,) highest reading, scaled
     fastest: np.ndarray  # (O,) largest change in a step, in deviations of the change
-    longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same
+    longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same; 0: it never did
     view: np.ndarray  # (O, S) directions in which the state is seen by innovations
     action_mean: np.ndarray  # (A,) of encoded actions
     action_deviation: np.ndarray  # (A,)
@@ -65,9 +65,12 @@ class Scales:
 
     @property
     def example(self) -> int:
-        """A sensor to try faults on: the middle one of those that move within clean episodes."""
+        """A sensor to try faults on: the middle one of those that move and stand still the shortest."""
         moving = np.flatnonzero(self.change > LEAST_CHANGE)
-        return int(moving[len(moving) // 2]) if len(moving) else self.sensors // 2
+        if not len(moving):
+            return self.sensors // 2
+        liveliest = moving[self.longest[moving] == self.longest[moving].min()]
+        return int(liveliest[len(liveliest) // 2])
 
     @property
     def actuators(self) -> int:
@@ -103,9 +106,11 @@ class Scales:
         """Of readings, changes and repeats, side by side: the middle, half the width, one over the unit."""
         none, ones = np.zeros(self.sensors), np.ones(self.sensors)
         middle = np.concatenate([(self.low + self.high) / 2, none, none])
-        # A reading may stand still a little longer than it ever did; twice as long and three steps is a lot.
-        half = np.concatenate([(self.high - self.low) / 2, self.fastest, 2 * self.longest + 3])
-        return middle, half, np.concatenate([ones, 1 / self.fastest, 1 / self.longest])
+        # A reading may stand still a little longer than it ever did: twice as long and three steps is a lot.
+        # One that never did may once by chance, not twice in a row.
+        still = np.where(self.longest > 0, 2 * self.longest + 3, 1)
+        half = np.concatenate([(self.high - self.low) / 2, self.fastest, still])
+        return middle, half, np.concatenate([ones, 1 / self.fastest, 1 / np.maximum(self.longest, 1)])
 
     @cached_property
     def _codes(self) -> np.ndarray:
@@ -152,7 +157,7 @@ class Scales:
         change = (self.scaled(episodes.next_obs.astype(float)) - obs) / self.change
         return np.concatenate(seen, axis=1), np.concatenate(acted, axis=1), change
 
-    def guard(self, seen: np.ndarray, change: np.ndarray, repeats: np.ndarray) -> Float[np.ndarray, " B"]:
+    def guard(self, seen: np.ndarray, change: np.ndarray, repeats: np.ndarray) -> Float[np.ndarray, "B 3"]:
         """How far beyond all that clean sensors did: in range, in speed, in standing still; 0 is within."""
         middle, half, per_unit = self._limits
         off = np.concatenate([seen, change, repeats], axis=1)
@@ -160,7 +165,7 @@ class Scales:
         np.abs(off, out=off)
         off -= half
         off *= per_unit
-        return np.log1p(np.maximum.reduce(off, axis=1, initial=0.0))
+        return np.log1p(np.maximum.reduce(off.reshape(len(off), 3, -1), axis=2, initial=0.0))
 
 
 @dataclass
@@ -222,7 +227,7 @@ def _one_hot(action: np.ndarray, first: int, actions: int) -> np.ndarray:
 
 def _longest_repeats(episodes: Episodes) -> np.ndarray:
     same = episodes.next_obs == episodes.obs
-    run, longest = np.zeros(same.shape[1]), np.ones(same.shape[1])
+    run, longest = np.zeros(same.shape[1]), np.zeros(same.shape[1])
     begins = set(episodes.starts.tolist())
     for row, still in enumerate(same):
         run = (run * (row not in begins) + 1) * still

@@ -2,11 +2,13 @@
 
 Of a whitened innovation z (O,), the scaled observation s (O,) before it and the action a (A,) come channels:
 
-    shift z · spread z² − 1 · memory z_t z_{t−1} · state s zᵀ · action a zᵀ · doubt · place · policy
+    shift z · spread z² − 1 · memory z_t z_{t−1} · pairs z_i z_j, i < j · state s zᵀ · action a zᵀ · doubt ·
+    place · policy
 
-A wrong mean, a wrong variance, noise with a memory, a changed world and a changed actuator each move one of
-these. Each channel c is averaged, e ← e + r (c − e), at rates r of 1, 1/8 and 1/64 a step (Roberts, 1959). A
-band is mean and deviation of e at a time since the start, on clean episodes; u = (e − mean) / deviation.
+A wrong mean, a wrong variance, noise with a memory, a sensor that shows what another one does, a changed
+world and a changed actuator each move one of these. Each channel c is averaged, e ← e + r (c − e), at rates r
+of 1, 1/8 and 1/64 a step (Roberts, 1959). A band is mean and deviation of e at a time since the start, on
+clean episodes; u = (e − mean) / deviation.
 A family's statistics are mean u² (what moves all channels a little) and max |u| (what moves one).
 """
 
@@ -16,6 +18,7 @@ from jaxtyping import Float
 RATES = np.array([1.0, 1 / 8, 1 / 64])
 # By step (65, R, 1): at first all values count alike.
 WARMING = np.maximum(RATES, 1 / np.arange(1, 66)[:, None])[:, :, None]
+FEW = 12  # sensors up to which each pair of them has a channel
 LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the averages for good
 MIDDLE = 0.6745  # half of what is normal lies within so many deviations
 
@@ -26,8 +29,10 @@ class Channels:
     def __init__(self, sensors: int, actions: int, directions: int | None = None, extra: int = 2) -> None:
         """`directions`: in how many the state is seen; as many as sensors where nothing is said."""
         seen = sensors if directions is None else directions
-        # shift, spread, memory, state, action, and one each: doubt, place, those of a policy
-        self.sizes = np.array([sensors] * 3 + [sensors * seen, sensors * actions] + [1] * extra)
+        self._first, self._second = np.triu_indices(sensors if sensors <= FEW else 0, 1)
+        # shift, spread, memory, pairs, state, action, and one each: doubt, place, those of a policy
+        sizes = [sensors] * 3 + [len(self._first), sensors * seen, sensors * actions] + [1] * extra
+        self.sizes = np.array([size for size in sizes if size])
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.count = int(self.sizes.sum())
         self._share = 1 / self.sizes
@@ -43,7 +48,8 @@ class Channels:
         """The channels of one step."""
         seen = np.concatenate([state, action], axis=1)
         products = (seen[:, :, None] * z[:, None]).reshape(len(z), -1)
-        return np.concatenate([z, z * z - 1, z * last, products, *extra], axis=1)
+        pairs = z.take(self._first, axis=1) * z.take(self._second, axis=1)
+        return np.concatenate([z, z * z - 1, z * last, pairs, products, *extra], axis=1)
 
     def gather(self, u: Float[np.ndarray, "B R C"]) -> Float[np.ndarray, "B S"]:
         """Mean square and largest size of each family at each rate, in logarithms."""

@@ -139,11 +139,11 @@ def findings(monitor: RolloutMonitor, played: Played, which: Sequence[int]) -> l
     return named
 
 
-def named_right(found: Sequence[Finding | None], fault: Fault) -> float:
-    """The share of alarms that named a sensor of the fault, or none where no single sensor is wrong."""
+def named_right(found: Sequence[Finding | None], fault: Fault) -> tuple[int, int]:
+    """How many alarms named a sensor of the fault, or none where no single one is wrong; of how many."""
     alarms = [one for one in found if one is not None]
     wrong = fault.sensors if fault.kind in SENSING and len(fault.sensors) == 1 else (None,)
-    return float(np.mean([one.sensor in wrong for one in alarms])) if alarms else np.nan
+    return sum(one.sensor in wrong for one in alarms), len(alarms)
 
 
 def cost(monitor: RolloutMonitor, played: Episodes) -> tuple[float, float]:

@@ -98,17 +98,21 @@ def detectors(parts: dict[str, Episodes], name: str, seed: int, policy: Watched)
         start = time.process_time()
         score = make_it()
         monitor = score if isinstance(score, RolloutMonitor) else None
-        calibrate = parts["calibrate"]
         if isinstance(score, RolloutMonitor):
-            score.calibrate(calibrate, 0.05)
-            calibrate = calibrate.part(np.arange(len(calibrate) // 2, len(calibrate)))
+            limits = _limit(score, parts["calibrate"], 0.05), _limit(score, parts["calibrate"], 0.01)
             score = score.score
-        highest = np.sort(np.nanmax(score(calibrate), axis=1))
-        limits = threshold(highest, 0.05), threshold(highest, 0.01)
+        else:
+            highest = np.sort(np.nanmax(score(parts["calibrate"]), axis=1))
+            limits = threshold(highest, 0.05), threshold(highest, 0.01)
         took = time.process_time() - start
         found[detector] = Detector(score, limits, score(parts["test"]), took, monitor)
         print(f"  {detector}: {took:.0f} CPU s", flush=True)
     return found
+
+
+def _limit(monitor: RolloutMonitor, clean: Episodes, alpha: float) -> float:
+    monitor.calibrate(clean, alpha)
+    return monitor.threshold
 
 
 def _logits(policy: Watched) -> Policy:
@@ -153,7 +157,8 @@ def result(played: Played, fault: Fault, found: dict[str, Detector], seed: int) 
         if len(lead := leads(score, detector.limits[0], played)):
             row |= {"lead": float(np.median(lead)), "warned": float((lead > 0).mean())}
         if detector.monitor is not None and name == OURS:
-            row["named"] = named_right(findings(detector.monitor, played, range(NAMED)), fault)
+            right, alarms = named_right(findings(detector.monitor, played, range(NAMED)), fault)
+            row["named"] = right / alarms if alarms else float("nan")
         rows[name] = row
     return {
         "changed": float((played.change >= 0).mean()),

@@ -10,7 +10,7 @@ from anomaly.monitor_trial import findings
 from envs.recording import render
 from envs.switched import Switched
 from lab.figures import FAULTS, INK, NORMAL, QUIET, draw, picture
-from lab.monitor_story import NULL, Story
+from lab.monitor_story import NAMED, NULL, Story
 from lab.page import Page
 from training.errors import InputError
 
@@ -43,8 +43,8 @@ def _faults(page: Page, story: Story) -> None:
     page.section(
         "What it sees",
         "AUROC of steps after the first change against clean steps of other episodes at the same time; share"
-        " of episodes with an alarm within 10 and 50 steps; median steps to the alarm; alarms that named the"
-        " broken sensor, or none where it is no single sensor.",
+        " of episodes with an alarm within 10 and 50 steps; median steps to the alarm; alarms, in the first"
+        f" {NAMED} episodes, that named the broken sensor, or none where it is no single sensor.",
     )
     page.table(*story.table())
     page.figure(

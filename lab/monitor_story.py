@@ -17,6 +17,7 @@ from envs.vector import make_one
 from training.errors import InputError
 
 NULL = "no fault"
+NAMED = 10  # episodes of a cell in which the sensor is named
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Cell:
     played: Played
     score: np.ndarray  # (E, T)
     seen: Seen
-    named: float  # share of alarms; NaN without any
+    named: tuple[int, int]  # right, of so many alarms
     other: Act | None = None  # the policy that took over at the onset, where one did
 
 
@@ -71,7 +72,7 @@ class Story:
                 "eval/found_50": cell.seen.later,
                 "eval/lost": cell.played.lost,
             }
-            | ({"eval/named": cell.named} if np.isfinite(cell.named) else {})
+            | ({"eval/named": cell.named[0] / cell.named[1]} if cell.named[1] else {})
             for cell in self.cells.values()
         ]
         alarms = float(self.monitor.alarms(self.clean).any(axis=1).mean())
@@ -93,7 +94,7 @@ class Story:
             f"{seen.early:.0%}",
             f"{seen.later:.0%}",
             f"{delay:.0f}" if np.isfinite(delay) else "never",
-            f"{cell.named:.0%}" if np.isfinite(cell.named) else "-",
+            f"{cell.named[0]} of {cell.named[1]}" if cell.named[1] and name != NULL else "-",
         ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table as Grid
 
 from agents import registry
@@ -17,12 +18,12 @@ from anomaly.monitor_nets import Config
 from anomaly.monitor_promise import check_episodes, check_run_length
 from anomaly.monitor_state import Scales
 from anomaly.monitor_statistics import Channels
-from anomaly.monitor_trial import cost, findings, judge, named_right, play
+from anomaly.monitor_trial import Played, cost, findings, judge, named_right, play
 from envs.recording import Act, Episodes, record
 from envs.switched import Switched
 from lab.arguments import parse
 from lab.monitor_policy import POLICY_TRIALS, Trial, checked, policy_trials
-from lab.monitor_story import Cell, Story, faults_for
+from lab.monitor_story import NAMED, Cell, Story, faults_for
 from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
@@ -30,10 +31,10 @@ from training.run import RunConfig
 from training.seeds import numpy_generator, stream
 from training.wandb_log import WandbLog
 
-NAMED = 10  # episodes of a cell in which the sensor is named
 PILOT = 2  # episodes that tell how long a step takes
 PASSES = 6  # through half of the episodes that calibrate
 ROW_S, CHANNEL_S = 5e-6, 4e-8  # time to score a step of an episode, and for each channel of it
+UPDATE_S = 1.2e-3  # time of an update of the networks
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Monitor:
     calibrate: int = 200  # and to calibrate
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
-    updates: int = 6_000  # of the networks that foretell a step
+    updates: int = 12_000  # of the networks that foretell a step
     policy_check: bool = (
         False  # also what the policy makes of it: other weights, attacks; a step takes twice as long
     )
     max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
-    minutes: float = 8.0  # that playing and scoring may take, about
+    minutes: float = 8.0  # that all of it may take, about
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project
     entity: str | None = None  # the W&B team or user
@@ -149,17 +150,22 @@ def of_agent(agent: registry.Agent, told: Monitor, path: Path) -> Story:
     trials = {name: Trial(fault) for name, fault in faults.items()}
     if told.policy_check:
         trials |= policy_trials(agent, scale, told.seed)
-    for name, trial in trials.items():
-        onset = numpy_generator(told.seed, f"onset {name}").integers(
-            usual // 10, max(usual // 2, 2), told.faulty
-        )
-        acting = act if trial.other is None else Switched(act, trial.other, torch.from_numpy(onset))
-        played = play(acting, trial.fault, onset, twins, scale, most)
-        score = story.monitor.score(played.episodes)
-        seen = judge(score, story.monitor.threshold, played.since, story.clean, told.seed)
-        found = findings(story.monitor, played, range(min(NAMED, told.faulty)))
-        story.cells[name] = Cell(played, score, seen, named_right(found, trial.fault), trial.other)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for name, trial in progress.track(trials.items(), description="  "):
+            draw = numpy_generator(told.seed, f"onset {name}")
+            onset = draw.integers(usual // 10, max(usual // 2, 2), told.faulty)
+            acting = act if trial.other is None else Switched(act, trial.other, torch.from_numpy(onset))
+            played = play(acting, trial.fault, onset, twins, scale, most)
+            story.cells[name] = _tried(story, played, trial)
     return story
+
+
+def _tried(story: Story, played: Played, trial: Trial) -> Cell:
+    score = story.monitor.score(played.episodes)
+    seen = judge(score, story.monitor.threshold, played.since, story.clean, story.seed)
+    found = findings(story.monitor, played, range(min(NAMED, len(played.episodes))))
+    return Cell(played, score, seen, named_right(found, trial.fault), trial.other)
 
 
 def of_log(log: Episodes, told: Monitor, path: Path) -> Story:
@@ -203,9 +209,10 @@ def _affordable(act: Act, env: str, told: Monitor) -> int | None:
     episodes = told.fit + told.calibrate + told.test + (1 + cells) * told.faulty
     scored = told.fit + PASSES * told.calibrate / 2 + told.test + cells * told.faulty
     cost_s = episodes * played_s + scored * (ROW_S + channels * CHANNEL_S)  # of a step of each
-    if cost_s * rows / PILOT <= told.minutes * 60:
+    left_s = told.minutes * 60 - UPDATE_S * told.updates
+    if cost_s * rows / PILOT <= left_s:
         return None
-    most = max(2, int(told.minutes * 60 / cost_s))
+    most = max(2, int(left_s / cost_s))
     print(
         f"   Episodes are cut after {most} steps to take about {told.minutes:g} minutes; `--max-steps {most}`"
         " does the same again, --minutes allows more. Of what comes later nothing is promised"

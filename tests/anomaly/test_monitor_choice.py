@@ -48,16 +48,22 @@ def test_an_exact_world_is_told_by_large_weights() -> None:
     assert chosen(Config(), Scales.of(clean), clean).ridge == RIDGES[0]
 
 
+@pytest.mark.parametrize(("products", "degree"), [(0.0, 1), (0.05, 2)])
+def test_the_degree_is_the_least_that_tells_the_world(products: float, degree: int) -> None:
+    clean = turning(0.0, products)
+    assert chosen(Config(history=1), Scales.of(clean), clean).degree == degree
+
+
 def test_weights_are_small_where_inputs_are_almost_the_same() -> None:
     clean = turning(0.0)
     narrow = np.random.default_rng(1).normal(size=(len(clean.obs), 2)) * [1.0, 0.01]
     copies = narrow @ [[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, -1.0, 2.0]]  # four sensors that differ by a hundredth
     moved = np.tanh(3 * np.roll(copies, 1, axis=0)) + 0.3 * np.random.default_rng(2).normal(size=copies.shape)
     few = Episodes(**{**vars(clean), "obs": copies, "next_obs": copies + moved}).part(np.arange(2))
-    assert chosen(Config(history=1), Scales.of(few), few).ridge == RIDGES[-1]
+    assert chosen(Config(history=1, degree=3), Scales.of(few), few).ridge == RIDGES[-1]
 
 
 def test_what_is_told_is_not_chosen() -> None:
     clean = turning(0.2)
-    found = chosen(Config(history=2, ridge=0.01), Scales.of(clean), clean)
-    assert (found.history, found.ridge) == (2, 0.01)
+    found = chosen(Config(history=2, degree=2, ridge=0.01), Scales.of(clean), clean)
+    assert (found.history, found.degree, found.ridge) == (2, 2, 0.01)

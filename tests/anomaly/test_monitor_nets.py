@@ -26,14 +26,18 @@ def test_beta_nll_of_hand_numbers_and_its_gradient() -> None:
 def test_a_polynomial_finds_a_cubic_exactly() -> None:
     x = np.random.default_rng(0).normal(size=(400, 3))
     y = np.stack([x[:, 0] ** 3 - 2 * x[:, 1] * x[:, 2], 1 + x[:, 2]], axis=1)
-    found = Polynomial.fit(x, y, 1e-9)
+    found = Polynomial.fit(x, y, 3, 1e-9)
     np.testing.assert_allclose(found(x), y, atol=1e-5)
 
 
-def test_a_polynomial_of_many_inputs_is_a_line() -> None:
+def test_a_polynomial_may_have_fewer_degrees_the_more_inputs_it_has() -> None:
+    assert [Polynomial.degrees(inputs)[-1] for inputs in (1, 4, 6, 9, 20, 30)] == [6, 6, 4, 3, 2, 1]
+
+
+def test_a_polynomial_of_degree_one_is_a_line() -> None:
     x = np.random.default_rng(0).normal(size=(400, 30))
     y = 3 * x[:, :1] - x[:, 7:8] + 2
-    found = Polynomial.fit(x, y, 1e-9)
+    found = Polynomial.fit(x, y, 1, 1e-9)
     assert len(found.weight) == 31
     np.testing.assert_allclose(found(x), y, atol=1e-6)
     np.testing.assert_allclose(found(x), found.products(x) @ found.weight, atol=1e-12)

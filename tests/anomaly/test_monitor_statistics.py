@@ -22,8 +22,17 @@ def test_channels_are_the_products_of_their_docstring() -> None:
     z, last, state = np.array([[2.0, -1.0]]), np.array([[3.0, 1.0]]), np.array([[0.5, 4.0]])
     found = channels.of(z, last, state, np.array([[10.0]]), np.array([[7.0, 8.0]]))[0]
     shift, spread, memory = [2, -1], [3, 0], [6, -1]
-    assert found.tolist() == [*shift, *spread, *memory, 1, -0.5, 8, -4, 20, -10, 7, 8]
-    assert (channels.count, channels.sizes.sum()) == (14, 14)
+    assert found.tolist() == [*shift, *spread, *memory, -2, 1, -0.5, 8, -4, 20, -10, 7, 8]
+    assert (channels.count, channels.sizes.sum()) == (15, 15)
+
+
+def test_each_pair_of_few_sensors_has_a_channel() -> None:
+    z = np.array([[2.0, 3.0, 5.0]])
+    one = np.zeros((1, 1))
+    found = Channels(sensors=3, actions=1, directions=1).of(z, 0 * z, one, one, one, one)
+    assert found[0, 9:12].tolist() == [6, 10, 15]
+    many, z = Channels(sensors=13, actions=1, directions=1), np.ones((1, 13))
+    assert many.of(z, z, one, one, one, one).shape == (1, many.count) == (1, 5 * 13 + 2)
 
 
 def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
@@ -37,7 +46,7 @@ def test_families_are_gathered_by_mean_square_and_largest_square() -> None:
 
 def test_of_no_rows_there_are_no_statistics() -> None:
     channels = Channels(sensors=2, actions=1)
-    assert channels.gather(np.zeros((0, 3, channels.count))).shape == (0, 42)
+    assert channels.gather(np.zeros((0, 3, channels.count))).shape == (0, 48)
 
 
 def test_averages_have_the_closed_form_of_their_rate() -> None:
