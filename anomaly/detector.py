@@ -4,7 +4,7 @@ The contract is PyOD's: `fit`, `decision_function` (higher = stranger), `predict
 used once: to fit (models in folds select and calibrate themselves there), or to calibrate the p-values.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +120,11 @@ class Detector:
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
-        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0)
+        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some)
         if kind == "auto" and not fast:
             found.glance = glance_of(members, x, seed)
         rest = sample.table.take(pa.array(calibrate))
-        found._calibrate(rest, alpha, sample.source)
+        found = found.calibrated(found.decision_function(rest, sample.source), alpha)
         found.about = sample.about() | {
             "rows fitted": len(x),
             "calibrated on": "rows that nothing else used",
@@ -161,10 +161,17 @@ class Detector:
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
         about |= _shape(table.shape)
         some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
-        found = Detector(
+        return Detector(
             trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
         )
-        return found
+
+    def calibrated(self, scores: Float[np.ndarray, " n"], alpha: float | None) -> "Detector":
+        """The same models with the scores of rows that they have not seen; alpha is as in `fit`.
+
+        Raises:
+            InputError: for scores that are NaN or overflow.
+        """
+        return replace(self, calibration=scores, alpha=alpha or 0.0)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -294,10 +301,6 @@ class Detector:
             InputError: when the folder is missing, damaged or not a detector's.
         """
         return Detector(**unpack(*load_model(folder), folder))
-
-    def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
-        self.calibration = np.sort(self.decision_function(rows, source))
-        self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
 
 
 def _shape(shape: tuple[int, ...]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
-from anomaly.calibration import check_rate, smallest_alpha
+from anomaly.calibration import check_rate
 from anomaly.cells import Place
 from anomaly.detector import Detector
 from anomaly.encoder import Encoder
@@ -239,14 +239,12 @@ def fit(
     }
     references = seen.of(_some(learn, min(REFERENCES, most)))
     found = Detector(
-        kind, series.schema, encoder, members, np.zeros(1), references, alpha or 0.0, about, windows
+        kind, series.schema, encoder, members, np.zeros(1), references, about=about, windows=windows
     )
     score = np.concatenate(
         [found.score_features(seen.of(rows), seen.novel[rows].sum(1)) for rows in seen.pieces(calibrate)]
     )
-    found.calibration = np.sort(score)
-    found.alpha = smallest_alpha(len(score)) if alpha is None else alpha
-    return found
+    return found.calibrated(score, alpha)
 
 
 def _of(cells: Mapping[str, Any], rows: Bool[np.ndarray, " N"]) -> dict[str, Any]:

@@ -317,6 +317,12 @@ def test_scores_of_normal_rows_that_are_no_numbers_are_refused() -> None:
         )
 
 
+def test_scores_that_are_no_numbers_are_refused_when_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomaly.detector.fit_member", lambda *_: Member("vae", Overflowing(), None))
+    with pytest.raises(InputError, match="2 of 2 normal rows have scores that are NaN"):
+        Detector.fit(table(10), "vae")
+
+
 def test_an_array_is_fitted_as_it_is() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 3))
     found = Detector.fit(rows, "nearest")
