@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from generative.parts import bounds
 from generative.parts.likelihoods import Mixed, bernoulli_nll, gaussian_nll, values_of
 from generative.parts.networks import Network, Plan, decoder, encoder
-from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot
+from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot, watched
 from training.config import check_not_negative, check_positive
 from training.device import fast, pick
 from training.distributed import mine
@@ -165,6 +165,7 @@ class VAE(nn.Module):
             return self.mixed.back(out, self.scale)
         return self.scale.back(out.sigmoid() if self.likelihood == "bernoulli" else out)
 
+    @torch.no_grad()
     def sample(self, count: int, seed: int, y: Int[Tensor, " B"] | None = None) -> Float[Tensor, "count D"]:
         """Means of p(x|z), z drawn from p(z); the same seed draws the same. Labels go round unless told."""
         device = self.log_sigma.device
@@ -292,7 +293,7 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
         learner.step += 1
         yield learner.step, metrics
     if learner.step >= cfg.warm_up:
-        rows = torch.arange(min(WATCHED, len(learner.x)), device=learner.device)
+        rows = watched(len(learner.x), WATCHED).to(learner.device)
         with torch.no_grad(), evaluating(learner.model):
             y = learner.y if learner.y is None else learner.y[rows]
             bounds.warn_of_collapse(learner.model.posterior(learner.x[rows], y)[0])
