@@ -8,10 +8,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from anomaly.calibration import realised_range
-from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, score_rows
-from anomaly.models import OWN, STRANGEST, Member
+from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, fit_model, score_rows
+from anomaly.models import OWN, STRANGEST, Member, measured
 from anomaly.sample import of_table
-from generative import autoencoder, registry, vae
+from generative import autoencoder, gan, registry, vae
 from generative.data import Table, load
 from generative.parts.rows import Form
 from training.checkpoint import save_model
@@ -249,6 +249,28 @@ def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "model", {}, {"kind": "detector", "members": []})
     with pytest.raises(InputError, match="no weights of its members, an older version wrote it"):
         Detector.load(tmp_path / "model")
+
+
+def test_a_model_is_left_as_it_was_when_its_own_measure_was_highest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def measure(model: gan.GAN, x: torch.Tensor, y: None) -> tuple[float, dict[str, float]]:
+        seen.append(next(model.critic.parameters()).clone())
+        return (0.1, 0.5, 0.3)[len(seen) - 1], {}
+
+    monkeypatch.setattr(gan.GAN, "measure", measure)
+    cfg = gan.Config(hidden=(8,), guard_every=0, run=RunConfig(steps=3, evaluate_every=1, device="cpu"))
+    model = fit_model("gan", cfg, table(100), np.arange(80), np.arange(80, 100))
+    assert torch.equal(next(model.critic.parameters()), seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_a_measure_is_the_mean_over_rows_however_they_are_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = autoencoder.Autoencoder(autoencoder.Config(), Form(4))
+    x = table(100).x
+    whole = score_rows(model, x).mean()
+    monkeypatch.setattr("anomaly.models.BLOCK", 33)
+    assert measured(model, x) == pytest.approx(-whole, rel=1e-5)
 
 
 def test_too_few_rows_are_refused() -> None:
