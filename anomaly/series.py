@@ -4,7 +4,8 @@
 
 Of several series in one file each is cut like that, and all share one detector. The rows of the parts are
 disjoint: the first W − 1 windows of a part, which reach back into the one before, are left out (a gap).
-Windows with a row labelled as an anomaly are left out as well. Of a file of more than ROWS rows (fewer where
+Windows with a row labelled as an anomaly are left out as well, and words, levels and spreads are learned from
+the other rows. Of a file of more than ROWS rows (fewer where
 there are many columns: CELLS) the last are used, of several series as many of each, as the newest say most
 about what comes. Models learn from at most CELLS numbers: of more windows, every so many.
 
@@ -201,7 +202,7 @@ def fit(
         series.part(*ends) for ends in ((0.0, MODELS), (MODELS, SURPRISE), (SURPRISE, 1.0))
     )
     cells = series.schema.cells(series.table, series.source)
-    early = lineup.rank < np.round(MODELS * lineup.size)
+    early = (lineup.rank < np.round(MODELS * lineup.size)) & ~series.strange
     whose = windows.names(series.table, series.source, 0)
     numeric = [column.name for column in series.schema.inputs if column.kind == "numeric"]
     scales = OwnScale.fit(_of(cells, early), numeric, whose[early])

@@ -119,6 +119,23 @@ def test_parts_are_disjoint_with_gaps_and_without_labelled_rows() -> None:
     assert set(range(WINDOW - 1, 600)) - set(learn) == set(range(100, 110 + WINDOW - 1))
 
 
+def test_features_and_scales_are_not_learned_from_labelled_rows() -> None:
+    rng = np.random.default_rng(0)
+    columns = {"v": rng.normal(size=600), "w": rng.choice(["x", "y"], 600).astype(object)}
+    columns["v"][50], columns["w"][50] = 1e4, "BAD"
+    table = pa.table(columns | {"machine": ["a", "b"] * 300})
+    found = series.of_table(table, 4, name="machine")
+    found.strange[50] = True
+    for own in (False, True):
+        encoder = series.fit(found, "pca", own_scale=own).encoder
+        number, word = encoder.codings
+        assert number.scale == pytest.approx(1, abs=0.1)
+        assert set(word.words) == {"x", "y"}
+        assert encoder.rows == 359
+    assert encoder.own is not None
+    assert encoder.own.spread.max() < 1.2
+
+
 @pytest.mark.parametrize("kind", ["pca", "forest", "memory", "calm"])
 def test_other_models_look_at_windows_too(kind: str, tmp_path: Path) -> None:
     detector = series.fit(series.of_table(rows(400, 0), 8), kind, alpha=0.1)
