@@ -95,7 +95,7 @@ class Detector:
 
         Raises:
             InputError: for an unknown kind or one that cannot be fast, rows that cannot be read, and
-                fewer than three of them.
+                fewer than three of them, or five contaminated ones.
         """
         members_of(kind)
         if alpha is not None:

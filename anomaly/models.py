@@ -71,6 +71,7 @@ RESTORED: dict[str, Any] = {
     GLANCE: Glance,
 }
 FEW = 20  # rows
+HALVED = 4  # rows: two for the models of each half
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
 BLOCK = 4_096  # rows scored at once: what fits into the cache
@@ -213,7 +214,13 @@ def crossed(
     cfg: Any,
     shape: tuple[int, ...],
 ) -> Float[np.ndarray, " B"]:
-    """How strange each row is to models of the half of the rows that it is not in."""
+    """How strange each row is to models of the half of the rows that it is not in.
+
+    Raises:
+        InputError: for fewer than two rows a half.
+    """
+    if len(x) < HALVED:
+        raise InputError(f"there are {len(x)} contaminated rows to fit, expected {HALVED} or more")
     half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
     score = np.zeros(len(x))
     for fitted in (half, ~half):

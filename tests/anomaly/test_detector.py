@@ -131,6 +131,15 @@ def test_trimming_leaves_out_the_strangest_tenth() -> None:
     assert trimmed.about["contaminated"]
 
 
+@pytest.mark.parametrize("kind", ["auto", "pca"])
+def test_contaminated_rows_are_fitted_from_five_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_steps(monkeypatch)
+    for rows in (3, 4):
+        with pytest.raises(InputError, match=f"{rows - 1} contaminated rows to fit, expected 4 or more"):
+            Detector.fit(table(rows), kind, contaminated=True)
+    assert np.isfinite(Detector.fit(table(5), kind, contaminated=True).decision_function(table(9, 1).x)).all()
+
+
 @pytest.mark.parametrize("kind", ["auto", "pca", "forest"])
 @pytest.mark.parametrize("rows", [3, 9])
 def test_fitting_never_refuses_for_want_of_rows(
