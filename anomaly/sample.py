@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int
 
 from anomaly.cells import Place, words
@@ -138,11 +139,12 @@ def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.nda
     """
     place = Place(source, name, first)
     found = words(cells, place)
-    text = [cell.as_py() for cell in found]
-    for at, cell in enumerate(text):
-        if cell not in FALSE and cell not in TRUE:
-            raise place.refuse(at, cell, "a label: 0 (normal) or 1 (anomaly)")
-    return np.array([cell in TRUE for cell in text], bool)
+    strange, normal = (
+        pc.is_in(found, pa.array(kind)).to_numpy(zero_copy_only=False) for kind in (TRUE, FALSE)
+    )
+    if len(bad := np.flatnonzero(~(strange | normal))):
+        raise place.refuse(int(bad[0]), found[int(bad[0])].as_py(), "a label: 0 (normal) or 1 (anomaly)")
+    return strange
 
 
 def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
