@@ -9,6 +9,7 @@ from torch import Tensor
 from generative import data, registry
 from generative.judge import judge_of
 from generative.parts.bounds import active, kl_per_dimension
+from generative.parts.rows import watched
 from generative.quality import LEAST, nearest, quality, test_rows, told_p_value, unseen_rows
 from lab.pictures import beside, grid, png
 from training.errors import InputError
@@ -18,6 +19,7 @@ from training.networks import evaluating
 BOUND_ROWS = 1_000  # test rows whose likelihood is bounded
 SHOWN = 32  # samples shown beside the nearest row that was learned from
 SEARCHED = 20_000  # rows searched for the nearest
+COPIES = 1_000  # samples and test rows whose nearest are looked for
 
 
 @torch.no_grad()
@@ -108,7 +110,8 @@ def _samples(
     if found.classes:
         shares = zip(table.labels, found.classes, strict=True)
         lines.append("  samples look like   " + ", ".join(f"{n} {100 * share:.1f} %" for n, share in shares))
-    return [*lines, *_nearest(run, trained, train[:SEARCHED], drawn[:1_000], x[:1_000])]
+    known, some = watched(len(train), SEARCHED), watched(len(x), COPIES)
+    return [*lines, *_nearest(run, trained, train[known], drawn[some], x[some])]
 
 
 NAMES = {
