@@ -146,6 +146,12 @@ def test_contributions_sum_to_the_score(place: Path) -> None:
             assert phi.sum() == pytest.approx(score[i] - normal[reference], abs=1e-6)
 
 
+def test_the_nearest_normal_row_is_found_far_from_zero(place: Path) -> None:
+    detector = Detector.load(place / "model")
+    detector.references = 1e8 + np.random.default_rng(0).normal(size=(50, 4))
+    assert nearest_reference(detector, detector.references + 0.01).tolist() == list(range(50))
+
+
 def test_a_column_that_is_as_expected_contributes_nothing(place: Path) -> None:
     detector = Detector.load(place / "model")
     x, novel = detector.references[3].copy(), np.zeros(3, bool)
