@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
+from anomaly.cells import check_whole
 from anomaly.detector_state import pack, unpack
 from anomaly.encoder import Encoder
 from anomaly.glance import Glance
@@ -109,6 +110,8 @@ class Detector:
         kind = names[0] if whole else kind
         if whole and len(sample.shape) != 3:
             raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
+        if whole:
+            check_whole(sample.schema.cells(sample.table, sample.source), sample.source)
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = (
@@ -132,7 +135,6 @@ class Detector:
             "whole": whole,
             "fast": fast,
         }
-        found.about |= _shape(sample.shape)
         return found
 
     @staticmethod
@@ -159,7 +161,8 @@ class Detector:
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
-        about |= _shape(table.shape)
+        if len(table.shape) == 3:
+            about["shape"] = list(table.shape)
         some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
         return Detector(
             trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
@@ -222,20 +225,13 @@ class Detector:
             return self.windows.seen(self.schema, self.encoder, table, source, first, context)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):
-            for name, values in cells.items():
-                if np.isnan(values).any():
-                    at = first + int(np.isnan(values).argmax())
-                    raise InputError(
-                        f"{source}: column {name!r}, row {at} is missing (NaN), expected a number"
-                    )
+            check_whole(cells, source, first)
         return Seen(self.encoder.features_of(cells), self.encoder.novel(cells))
 
     def score_seen(self, seen: Seen) -> Float[np.ndarray, " B"]:
         """The scores of rows, 0 for those that have no window."""
-        score = [
-            self.scored(seen.of(rows), seen.novel[rows].sum(1))
-            for rows in seen.pieces(np.arange(len(seen.novel)), BLOCK)
-        ]
+        pieces = seen.pieces(np.arange(len(seen.novel)), BLOCK)
+        score = [self.scored(seen.of(rows), seen.novel[rows].sum(1)) for rows in pieces]
         return np.where(seen.judged, np.concatenate([np.zeros(0), *score]), 0.0)
 
     def score_features(
@@ -301,8 +297,3 @@ class Detector:
             InputError: when the folder is missing, damaged or not a detector's.
         """
         return Detector(**unpack(*load_model(folder), folder))
-
-
-def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
-    """That rows are pictures (C, H, W), for the model card."""
-    return {"shape": list(shape)} if len(shape) == 3 else {}

@@ -61,12 +61,14 @@ class Sample:
 
     def about(self) -> dict[str, Any]:
         """Facts for the model card."""
+        shape = {"shape": list(self.shape)} if len(self.shape) == 3 else {}
         return {
             "source": self.source,
             "rows": self.rows,
             "rows sampled": len(self.table),
             "rows labelled as anomalies": self.labelled,
             "label column": self.label_column,
+            **shape,
         }
 
 
@@ -95,8 +97,7 @@ def of_file(
     inputs = tuple(name for name in (columns or names) if name != label_column)
     if not inputs:
         raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
-    keep = max(LEAST, min(ROWS, CELLS // len(inputs)))
-    survey = Survey(source, keep, seed, categorical, counters=not columns)
+    survey = Survey(source, _keep(len(inputs)), seed, categorical, counters=not columns)
     wanted = (*inputs, label_column) if label_column else inputs
     rows = labelled = 0
     for first, block in blocks(source, wanted):
@@ -112,7 +113,10 @@ def of_file(
 
 
 def of_table(data: str | Table | pa.Table | np.ndarray, seed: int = 0) -> Sample:
-    """A sample of a file, a table of numbers, an Arrow table, or an array (N, D), its columns x0, x1, ..."""
+    """A sample of a file, a table of numbers, an Arrow table, or an array (N, D), its columns x0, x1, ...
+
+    Rows in groups, as those of episodes are, are all kept.
+    """
     if isinstance(data, str):
         return of_file(data, seed)
     group: np.ndarray | None = None
@@ -126,9 +130,14 @@ def of_table(data: str | Table | pa.Table | np.ndarray, seed: int = 0) -> Sample
         source, table = "the array", of_array(data, tuple(f"x{i}" for i in range(data.shape[1])))
     else:
         source, table = "the table", data
-    survey = Survey(source, max(1, len(table)), seed)
+    survey = Survey(source, _keep(table.num_columns) if group is None else max(1, len(table)), seed)
     survey.add(table)
     return Sample(survey.sample(), survey.schema(), source, len(table), group=group, shape=shape)
+
+
+def _keep(columns: int) -> int:
+    """How many rows are kept."""
+    return max(LEAST, min(ROWS, CELLS // max(1, columns)))
 
 
 def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.ndarray:
@@ -163,7 +172,7 @@ def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
         strange = labels(pa.chunked_array([table.label_cells()]), source, LABEL, 0)
     elif label_column:
         return None
-    keep = max(LEAST, min(ROWS, CELLS // table.x.shape[1]))
+    keep = _keep(table.x.shape[1])
     normal = np.flatnonzero(~strange)
     kept = np.sort(normal[numpy_generator(seed, "pictures").permutation(len(normal))[:keep]])
     found = of_table(replace(table, x=table.x[kept], y=None))

@@ -363,6 +363,16 @@ def test_an_array_is_fitted_as_it_is() -> None:
         Detector.fit(rows[:, 0], "nearest")
 
 
+def test_of_an_array_no_more_rows_are_kept_than_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomaly.sample.ROWS", 100)
+    found = of_table(np.arange(600.0).reshape(300, 2))
+    assert (len(found.table), found.rows) == (100, 300)
+    assert (np.diff(found.table["x0"]) > 0).all()
+    monkeypatch.setattr("anomaly.sample.CELLS", 60)
+    assert len(of_table(table(300)).table) == 15
+    assert len(of_table(replace(table(300), group=np.arange(300) // 10)).table) == 300
+
+
 def test_tables_are_no_pictures() -> None:
     table = pa.table({"word": ["a", "b", "c"] * 20, "number": np.arange(60.0) % 7})
     with pytest.raises(
