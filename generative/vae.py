@@ -4,7 +4,7 @@
     L = mean over rows of  −log p(x|z) + β KL(q(z|x) ‖ p(z))
     KL = ½ Σ (μ² + σ² − 1 − log σ²)                                   (appendix B)
 
-With free bits λ a latent number whose KL is below λ nats is not pressed further (Kingma et al., 2016,
+With free bits λ a latent dimension whose KL is below λ nats is not pressed further (Kingma et al., 2016,
 arXiv:1606.04934). With k importance samples (Burda et al., 2016, arXiv:1509.00519)
 
     L = −log 1/k Σ w_i,   w = p(x|z) (p(z) / q(z|x))^β
@@ -60,7 +60,7 @@ class Config:
     activation: Activation = "silu"  # of the hidden layers
     beta: float = 1.0  # β, weight of the KL term
     warm_up: int = 500  # updates over which β rises from 0
-    free_bits: float = 0.0  # λ, nats of a latent number that cost nothing
+    free_bits: float = 0.0  # λ, nats of a latent dimension that cost nothing
     samples: int = 1  # k, importance samples of a row; 1: the plain bound
     batch: int = 128  # rows of an update
     layer: LayerConfig = field(default_factory=LayerConfig)
@@ -212,7 +212,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> tuple[float, dict[str, float]]:
-        """How well rows are explained (higher is better), and what each latent number carries."""
+        """How well rows are explained (higher is better), and what each latent dimension carries."""
         y = y if self.classes else None
         score, error = float(self.score(x, y).mean()), float(self.reconstruction_error(x, y).mean())
         told = {"eval/score": score, "eval/reconstruction_error": error}

@@ -69,7 +69,7 @@ def _reconstructions(model: registry.Model, x: Tensor, y: Tensor | None) -> list
 
 
 def _bound(model: registry.Model, x: Tensor, y: Tensor | None, k: int, seed: int) -> list[str]:
-    """The bound of the likelihood, and what the latent numbers carry."""
+    """The bound of the likelihood, and what the latent dimensions carry."""
     y = y if model.classes else None  # type: ignore[attr-defined]
     bound = model.log_likelihood(x, k, seed, y)  # type: ignore[attr-defined]
     mean, log_var = model.posterior(model.scaled(x), y)  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ def _bound(model: registry.Model, x: Tensor, y: Tensor | None, k: int, seed: int
     return [
         f"  log p(x)            ≥ {float(bound.mean()):.2f} ± {spread:.2f} nats, K = {k}, {len(x)} rows"
         f"{' drawn black and white' if model.binarise else ''}",  # type: ignore[attr-defined]
-        f"  latent numbers      {int(active(mean).sum())} of {len(kl)} active; KL in nats"
+        f"  latent dimensions   {int(active(mean).sum())} of {len(kl)} active; KL in nats"
         f" {' '.join(f'{value:.2f}' for value in kl)}",
     ]
 

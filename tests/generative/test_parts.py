@@ -250,7 +250,7 @@ def test_collapse_is_told() -> None:
         optim=OptimConfig(lr=2e-2),
         run=RunConfig(steps=200, device="cpu"),
     )
-    with pytest.warns(UserWarning, match="posterior collapse: 0 of 2 latent numbers"):
+    with pytest.warns(UserWarning, match="posterior collapse: 0 of 2 latent dimensions"):
         list(vae.train(cfg, vae.Learner(cfg, rows)))
 
 
