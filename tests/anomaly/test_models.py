@@ -173,7 +173,11 @@ def test_surprise_by_hand() -> None:
 
 
 def test_equal_scores_give_a_finite_surprise() -> None:
-    assert np.isfinite(Surprise.fit(np.zeros(50))(np.array([-1.0, 0.0, 1.0]))).all()
+    surprise = Surprise.fit(np.zeros(50))
+    assert np.isfinite(surprise(np.array([-1.0, 0.0, 1.0]))).all()
+    assert surprise(np.array([0.0])) == 0.0  # all own scores were as high
+    half = Surprise.fit(np.repeat([1.0, 2.0], 500))
+    np.testing.assert_allclose(half(np.array([1.0, 1.5, 2.0])), [0, -np.log(0.5), -np.log(0.5)], atol=2e-3)
 
 
 def test_joined_surprises_by_hand() -> None:
