@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from generative.data import LARGEST
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
@@ -40,7 +41,6 @@ ISO = (  # what makes the others dates of ISO 8601
 )
 ZONE = r"( ?(Z|[+-]\d\d:?\d\d))$"
 TRUTH = ("false", "true")  # 0 and 1
-LARGEST = 1e150  # what can still be squared
 
 
 @dataclass(frozen=True)
