@@ -28,6 +28,7 @@ from anomaly.reader import BLOCK
 from anomaly.score_table import Writer, schema_of, table_of
 from anomaly.strangest import Strangest
 from anomaly.windows import stream
+from generative.pictures import files_of
 from training.arrays import npy
 from training.errors import InputError
 from training.files import MANIFEST, writing
@@ -101,7 +102,7 @@ def _record(explained: int, detector: Detector) -> np.dtype:
 def _identity(folder: Path, source: str, wish: Wish) -> str:
     """What the parts depend on: the model, the data and what is wished for."""
     data = Path(source)
-    files = sorted(file for file in data.rglob("*") if file.is_file()) if data.is_dir() else [data]
+    files = files_of(data) if data.is_dir() else [data]
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
     told = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     return json.dumps([(folder / MANIFEST).read_text(), source, told, asdict(wish)])
