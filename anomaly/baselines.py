@@ -12,6 +12,7 @@ from anomaly.nodes import leaves, node_table
 
 EXPLAINED = 0.9  # of the variance, by the components that are kept
 TREES = 100
+SEEDS = 2**32  # scikit-learn takes no larger ones
 DRAWN, SEEN = 256, 0.75  # rows that a tree sees: so many, or this share of fewer
 
 
@@ -23,12 +24,12 @@ class PCA:
 
     @staticmethod
     def fit(x: Float[Tensor, "B F"], seed: int) -> "PCA":
-        """The fewest components that explain enough, of at most all but one."""
+        """The fewest components that explain enough, of at most all but one; of one column none."""
         from sklearn import decomposition
 
-        fitted = decomposition.PCA(svd_solver="full", random_state=seed).fit(x.numpy())
+        fitted = decomposition.PCA(svd_solver="full", random_state=seed % SEEDS).fit(x.numpy())
         enough = int(np.searchsorted(np.cumsum(fitted.explained_variance_ratio_), EXPLAINED)) + 1
-        kept = max(1, min(enough, x.shape[1] - 1))
+        kept = min(enough, x.shape[1] - 1)
         return PCA(torch.from_numpy(fitted.mean_), torch.from_numpy(fitted.components_[:kept].copy()))
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
@@ -65,14 +66,15 @@ class Forest:
         from sklearn.ensemble import IsolationForest
 
         drawn = max(1, min(DRAWN, int(SEEN * len(x))))
-        fitted = IsolationForest(n_estimators=TREES, max_samples=drawn, random_state=seed).fit(x.numpy())
+        forest = IsolationForest(n_estimators=TREES, max_samples=drawn, random_state=seed % SEEDS)
+        fitted = forest.fit(x.numpy())
         trees = [estimator.tree_ for estimator in fitted.estimators_]
         depths = [_depth(tree) + _mean_depth(tree.n_node_samples.astype(float)) for tree in trees]
-        forest = Forest(node_table(trees, depths), float(_mean_depth(np.array([float(drawn)]))[0]))
+        found = Forest(node_table(trees, depths), float(_mean_depth(np.array([float(drawn)]))[0]))
         unseen = torch.ones(len(x), TREES, dtype=torch.bool)
         for tree, rows in enumerate(fitted.estimators_samples_):
             unseen[torch.from_numpy(rows), tree] = False
-        return forest, forest._score((forest._depths(x) * unseen).sum(1) / unseen.sum(1))
+        return found, found._score((found._depths(x) * unseen).sum(1) / unseen.sum(1))
 
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """s of the class docstring."""

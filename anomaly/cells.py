@@ -6,13 +6,16 @@ without, or a time alone, 18:45; a zone is dropped, as what counts is the clock 
 found is refused with row and column.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from generative.data import LARGEST
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
@@ -38,7 +41,6 @@ ISO = (  # what makes the others dates of ISO 8601
 )
 ZONE = r"( ?(Z|[+-]\d\d:?\d\d))$"
 TRUTH = ("false", "true")  # 0 and 1
-LARGEST = 1e150  # what can still be squared
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ def words(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
         )
     text = pc.utf8_trim_whitespace(_one(cells).cast(pa.string()))
     return pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, pa.string()), text)
+
+
+def check_whole(cells: Mapping[str, Any], source: str, first: int | None = None) -> None:
+    """Raises InputError for a number that is missing.
+
+    `first` is the number of the first row; None: rows are drawn, and their numbers say nothing.
+    """
+    for name, values in cells.items():
+        if np.isnan(values).any():
+            at = "some row" if first is None else f"row {first + int(np.isnan(values).argmax())}"
+            raise InputError(f"{source}: column {name!r}, {at} is missing (NaN), expected a number")
 
 
 def categories(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:

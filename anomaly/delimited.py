@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anomaly.cells import COMMA, GROUPED, POINTS
+from generative.data import no_header
 from training.errors import InputError
 
 MAX_COLUMNS = 10_000
@@ -45,8 +46,7 @@ def header(path: Path) -> tuple[tuple[str, ...], str, int]:
         raise InputError(f"{path} cannot be read as CSV: {error}") from None
     if len(cells) > MAX_COLUMNS:
         raise InputError(f"{path} has {len(cells):,} columns, expected at most {MAX_COLUMNS:,}")
-    counted = [str(i) for i in range(len(cells))]  # the header that pandas gives columns without names
-    headless = all(map(_is_number, filter(str.strip, cells))) and cells != counted
+    headless = no_header(cells)
     names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
     _must_differ(names, path)
     return names, separator, 0 if headless else rows.line_num
@@ -195,11 +195,3 @@ class _Watched(io.RawIOBase):
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

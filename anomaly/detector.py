@@ -4,7 +4,7 @@ The contract is PyOD's: `fit`, `decision_function` (higher = stranger), `predict
 used once: to fit (models in folds select and calibrate themselves there), or to calibrate the p-values.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from anomaly.calibration import check_rate, p_values, smallest_alpha, threshold
+from anomaly.cells import check_whole
 from anomaly.detector_state import pack, unpack
 from anomaly.encoder import Encoder
 from anomaly.glance import Glance
@@ -95,7 +96,7 @@ class Detector:
 
         Raises:
             InputError: for an unknown kind or one that cannot be fast, rows that cannot be read, and
-                fewer than three of them.
+                fewer than three of them, or five contaminated ones.
         """
         members_of(kind)
         if alpha is not None:
@@ -109,6 +110,8 @@ class Detector:
         kind = names[0] if whole else kind
         if whole and len(sample.shape) != 3:
             raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
+        if whole:
+            check_whole(sample.schema.cells(sample.table, sample.source), sample.source)
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
         cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = (
@@ -120,11 +123,11 @@ class Detector:
             x = x[own <= np.quantile(own, 1 - TRIMMED)]
         members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
-        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some, alpha or 0.0)
+        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some)
         if kind == "auto" and not fast:
             found.glance = glance_of(members, x, seed)
         rest = sample.table.take(pa.array(calibrate))
-        found._calibrate(rest, alpha, sample.source)
+        found = found.calibrated(found.decision_function(rest, sample.source), alpha)
         found.about = sample.about() | {
             "rows fitted": len(x),
             "calibrated on": "rows that nothing else used",
@@ -132,7 +135,6 @@ class Detector:
             "whole": whole,
             "fast": fast,
         }
-        found.about |= _shape(sample.shape)
         return found
 
     @staticmethod
@@ -159,12 +161,20 @@ class Detector:
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
         calibration = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
-        about |= _shape(table.shape)
+        if len(table.shape) == 3:
+            about["shape"] = list(table.shape)
         some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
-        found = Detector(
+        return Detector(
             trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
         )
-        return found
+
+    def calibrated(self, scores: Float[np.ndarray, " n"], alpha: float | None) -> "Detector":
+        """The same models with the scores of rows that they have not seen; alpha is as in `fit`.
+
+        Raises:
+            InputError: for scores that are NaN or overflow.
+        """
+        return replace(self, calibration=scores, alpha=alpha or 0.0)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -215,20 +225,13 @@ class Detector:
             return self.windows.seen(self.schema, self.encoder, table, source, first, context)
         cells = self.schema.cells(table, source, first)
         if self.about.get("whole"):
-            for name, values in cells.items():
-                if np.isnan(values).any():
-                    at = first + int(np.isnan(values).argmax())
-                    raise InputError(
-                        f"{source}: column {name!r}, row {at} is missing (NaN), expected a number"
-                    )
+            check_whole(cells, source, first)
         return Seen(self.encoder.features_of(cells), self.encoder.novel(cells))
 
     def score_seen(self, seen: Seen) -> Float[np.ndarray, " B"]:
         """The scores of rows, 0 for those that have no window."""
-        score = [
-            self.scored(seen.of(rows), seen.novel[rows].sum(1))
-            for rows in seen.pieces(np.arange(len(seen.novel)), BLOCK)
-        ]
+        pieces = seen.pieces(np.arange(len(seen.novel)), BLOCK)
+        score = [self.scored(seen.of(rows), seen.novel[rows].sum(1)) for rows in pieces]
         return np.where(seen.judged, np.concatenate([np.zeros(0), *score]), 0.0)
 
     def score_features(
@@ -294,12 +297,3 @@ class Detector:
             InputError: when the folder is missing, damaged or not a detector's.
         """
         return Detector(**unpack(*load_model(folder), folder))
-
-    def _calibrate(self, rows: pa.Table, alpha: float | None, source: str) -> None:
-        self.calibration = np.sort(self.decision_function(rows, source))
-        self.alpha = smallest_alpha(len(self.calibration)) if alpha is None else alpha
-
-
-def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
-    """That rows are pictures (C, H, W), for the model card."""
-    return {"shape": list(shape)} if len(shape) == 3 else {}

@@ -8,8 +8,8 @@
     missing    a feature says so, and the median or no word stands in its place
 
 Features that were equal in all fitted rows are left out. What never happened there is `novel`: another value
-of a constant column, a word never seen, a gap where there was none; each adds log(n + 1) to a row's score,
-the surprise of an event that n rows did not have (the rule of succession).
+of a constant column, any in an empty one, a word never seen, a gap where there was none; each adds
+log(n + 1) to a row's score, the surprise of an event that n rows did not have (the rule of succession).
 
 Amounts are positive numbers, no value in a tenth of the rows, whose logarithms look more normal than they do
 themselves: under normal distributions of both, log x is likelier by CLEARER nats a row (Box and Cox, 1964,
@@ -56,6 +56,7 @@ class Coding:
     complete: bool = True  # whether these are all that were seen
     gaps: bool = False  # whether any was missing in fitting
     constant: bool = False  # whether all that were present were equal
+    empty: bool = False  # whether none was present
 
 
 class Encoder:
@@ -137,6 +138,8 @@ class Encoder:
         A gap where there was none in fitting has no feature, nor has another value of a constant column.
         """
         coding = self.codings[i]
+        if coding.empty:
+            return "a value, where none was" if novel else "missing"
         if novel and coding.kind == "category":
             return "another word" if coding.gaps else "another word, or missing"
         if novel:
@@ -184,11 +187,12 @@ def _coding(column: Column, cells: Any, amounts: bool) -> Coding:
             complete=len(words) <= REMEMBERED,
             gaps=cells.null_count > 0,
             constant=len(words) == 1,
+            empty=not words,
         )
     present = cells[~np.isnan(cells)]
     gaps = len(present) < len(cells)
     if not len(present):
-        return Coding(column.name, column.kind, gaps=True, constant=True)
+        return Coding(column.name, column.kind, gaps=True, constant=True, empty=True)
     constant = bool((present == present[0]).all())
     if column.kind == "date" or constant:
         return Coding(
@@ -255,6 +259,8 @@ def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
 
 
 def _novel(coding: Coding, cells: Any) -> Bool[np.ndarray, " B"]:
+    if coding.empty and coding.kind != "category":
+        return ~np.isnan(cells)
     if coding.kind == "category":
         missing = cells.is_null().to_numpy(zero_copy_only=False)
         unseen = pc.index_in(cells, pa.array(coding.words, pa.string())).is_null()

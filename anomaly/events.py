@@ -1,16 +1,18 @@
 """Measures for labels that come in runs: which events were found and when, and VUS-PR.
 
 VUS-PR (Paparrizos et al., 2022, doi:10.14778/3551793.3551830) is the area under precision and recall with
-labels that fade out over ℓ/2 rows around each event, averaged over ℓ = 0 .. L, so that an alarm a little
-beside a label is neither right nor wrong:
+labels that fade out over ℓ/2 rows around each event, averaged over BUFFERS values of ℓ, evenly from 0 to L,
+so that an alarm a little beside a label is neither right nor wrong:
 
     y_ℓ(t)    1 within an event, √(1 − d/ℓ) at the distance d ≤ ℓ/2 from one, else 0
     recall    min(1, Σ a y_ℓ / P) · (events with an alarm within ℓ/2 rows) / events,  P = Σ (y + y_ℓ) / 2
     precision Σ a y_ℓ / Σ a
     area      Σ_k (recall_k − recall_{k−1}) · precision_k,   a flagging the strangest rows up to the k-th
 
-Rows with equal scores are flagged together. Point adjustment, which counts an event as wholly found when one
-of its rows is, is not here: random scores do well by it (Kim et al., 2022, arXiv:2109.05257).
+Where the fringes of two events overlap the higher one counts; the code published with the paper adds them,
+up to 1, and averages over every ℓ. Rows with equal scores are flagged together. Point adjustment, which
+counts an event as wholly found when one of its rows is, is not here: random scores do well by it (Kim et al.,
+2022, arXiv:2109.05257).
 """
 
 from dataclasses import dataclass

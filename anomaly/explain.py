@@ -37,7 +37,8 @@ def nearest_reference(detector: Detector, x: Float[np.ndarray, "B F"]) -> Int[np
     """Which of the detector's normal rows is nearest to each row."""
     width = detector.references.std(0)  # 1 or so, but for models that look at raw columns
     width = np.where(width > 0, width, 1.0)
-    rows, normal = x / width, detector.references / width
+    middle = detector.references.mean(0)  # of raw columns far from zero the squares would keep no digit
+    rows, normal = (x - middle) / width, (detector.references - middle) / width
     return (np.square(normal).sum(1) - 2 * rows @ normal.T).argmin(1)
 
 

@@ -136,9 +136,8 @@ def _smallest(squares: Float[Tensor, "B M"], k: int) -> tuple[Float[Tensor, "B K
     whole = many - many % GROUP
     if whole < 4 * GROUP * k:
         return squares.topk(k, largest=False)
-    groups = squares[:, :whole].unflatten(
-        1, (GROUP, -1)
-    )  # strided, so that the minimum is over whole vectors
+    # Strided, so that the minimum is over whole vectors.
+    groups = squares[:, :whole].unflatten(1, (GROUP, -1))
     width = groups.shape[2]
     best = groups.amin(1).topk(k, largest=False).indices  # (B, k)
     places = (best[:, :, None] + width * torch.arange(GROUP)).flatten(1)

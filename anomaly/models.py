@@ -43,9 +43,8 @@ ENSEMBLE = {
     "linear": 0.5,
     "forest": 1.0,
 }
-FOLDED: dict[
-    str, Callable[..., tuple[Any, Tensor]]
-] = {  # those that score their own rows without having seen them
+# Those that score their own rows without having seen them.
+FOLDED: dict[str, Callable[..., tuple[Any, Tensor]]] = {
     "nearest": partial(Memory.fit, plain=True),
     "memory": Memory.fit,
     "trees": Trees.fit,
@@ -72,6 +71,7 @@ RESTORED: dict[str, Any] = {
     GLANCE: Glance,
 }
 FEW = 20  # rows
+HALVED = 4  # rows: two for the models of each half
 SHOWN = "edges"  # what `auto` is where rows are pictures
 STRANGEST = 1e300  # the score of rows so far off that a model's arithmetic overflows
 BLOCK = 4_096  # rows scored at once: what fits into the cache
@@ -214,7 +214,13 @@ def crossed(
     cfg: Any,
     shape: tuple[int, ...],
 ) -> Float[np.ndarray, " B"]:
-    """How strange each row is to models of the half of the rows that it is not in."""
+    """How strange each row is to models of the half of the rows that it is not in.
+
+    Raises:
+        InputError: for fewer than two rows a half.
+    """
+    if len(x) < HALVED:
+        raise InputError(f"there are {len(x)} contaminated rows to fit, expected {HALVED} or more")
     half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
     score = np.zeros(len(x))
     for fitted in (half, ~half):
@@ -249,25 +255,34 @@ def fit_model(
 ) -> registry.Model:
     """A new generative model of the given kind, learned from the rows `fit` of the table.
 
-    Its weights are those of the update that explained the rows `select` best.
+    Its weights are those of the update that its own measure of the rows `select` liked best, as in
+    `lab train`: the mean score tells nothing of a critic, which may add any number to all its scores.
 
     Raises:
-        InputError: for an unknown kind, and when no score of the selection rows is finite.
+        InputError: for an unknown kind, and when no measure of the selection rows is finite.
     """
     part = registry.module(kind)
     form = Form(table.x.shape[1], table.shape)
     learner = part.Learner(cfg, torch.from_numpy(table.x[fit]), None, form)
     every = cfg.run.evaluate_every or cfg.run.steps
-    best, weights = np.inf, {}
+    best, weights = -np.inf, {}
     for step, _ in part.train(cfg, learner):
         if step % every == 0 or step >= cfg.run.steps:
-            score = float(score_rows(learner.model, table.x[select]).mean())
-            if score < best:
-                best, weights = score, {k: v.clone() for k, v in learner.model.state_dict().items()}
+            found = measured(learner.model, table.x[select])
+            if found > best:
+                best, weights = found, {k: v.clone() for k, v in learner.model.state_dict().items()}
     if not weights:
-        raise InputError(f"no {kind} explains the rows of {table.source}: every score is NaN or infinite")
+        raise InputError(f"no {kind} explains the rows of {table.source}: every measure is NaN or infinite")
     learner.model.load_state_dict(weights)
     return learner.model
+
+
+@torch.no_grad()
+def measured(model: registry.Model, x: Num[np.ndarray, "B D"]) -> float:
+    """The model's measure of rows, higher where better: the mean over blocks of one size."""
+    blocks = torch.from_numpy(x).tensor_split(-(-len(x) // BLOCK))  # a rest of one row has no neighbours
+    with evaluating(model):
+        return sum(len(block) * model.measure(block, None)[0] for block in blocks) / len(x)
 
 
 def score_rows(model: Scores, x: Num[np.ndarray, "B D"]) -> Float[np.ndarray, " B"]:

@@ -18,7 +18,7 @@ from training.optim import Adam, cosine
 
 FOLDS = 4
 HIDDEN = (96, 96, 96)
-FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon known by heart
+FEWEST, MOST = 300, 1_500  # updates; between them one for each row: small tables are soon memorised
 DRAWN = 65_536  # numbers drawn at once: what fits into the cache
 MANY = 256  # rows that nets are asked about one net after the other
 WARM_UP = 0.1  # of the updates: the learning rate rises

@@ -1,9 +1,9 @@
 """Scores of a series that is learned while it comes: each row by what the rows before it have taught.
 
-Models of windows (`forecast`, `memory`) are fitted to the first rows, and every REFIT rows again to the last
-ROWS windows. Each model's score becomes the surprise among its own scores so far (`surprise`), counted
-again every COUNT rows; the joint surprise is a row's score. So what has become usual is no surprise any more,
-and scores of different series can be compared.
+Models of windows (all views of `forecast`, `memory`, `newest`) are fitted to the first rows, and every REFIT
+rows again to the last ROWS windows. Each model's score becomes the surprise among its own scores so far
+(`surprise`), counted again every COUNT rows; the joint surprise is a row's score. So what has become usual is
+no surprise any more, and scores of different series can be compared.
 
 What the first rows score is by models of the other half of them, and is only there to be compared with.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int
 
 from anomaly.cells import Place, words
@@ -60,12 +61,14 @@ class Sample:
 
     def about(self) -> dict[str, Any]:
         """Facts for the model card."""
+        shape = {"shape": list(self.shape)} if len(self.shape) == 3 else {}
         return {
             "source": self.source,
             "rows": self.rows,
             "rows sampled": len(self.table),
             "rows labelled as anomalies": self.labelled,
             "label column": self.label_column,
+            **shape,
         }
 
 
@@ -94,8 +97,7 @@ def of_file(
     inputs = tuple(name for name in (columns or names) if name != label_column)
     if not inputs:
         raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
-    keep = max(LEAST, min(ROWS, CELLS // len(inputs)))
-    survey = Survey(source, keep, seed, categorical, counters=not columns)
+    survey = Survey(source, _keep(len(inputs)), seed, categorical, counters=not columns)
     wanted = (*inputs, label_column) if label_column else inputs
     rows = labelled = 0
     for first, block in blocks(source, wanted):
@@ -111,7 +113,10 @@ def of_file(
 
 
 def of_table(data: str | Table | pa.Table | np.ndarray, seed: int = 0) -> Sample:
-    """A sample of a file, a table of numbers, an Arrow table, or an array (N, D), its columns x0, x1, ..."""
+    """A sample of a file, a table of numbers, an Arrow table, or an array (N, D), its columns x0, x1, ...
+
+    Rows in groups, as those of episodes are, are all kept.
+    """
     if isinstance(data, str):
         return of_file(data, seed)
     group: np.ndarray | None = None
@@ -125,9 +130,14 @@ def of_table(data: str | Table | pa.Table | np.ndarray, seed: int = 0) -> Sample
         source, table = "the array", of_array(data, tuple(f"x{i}" for i in range(data.shape[1])))
     else:
         source, table = "the table", data
-    survey = Survey(source, max(1, len(table)), seed)
+    survey = Survey(source, _keep(table.num_columns) if group is None else max(1, len(table)), seed)
     survey.add(table)
     return Sample(survey.sample(), survey.schema(), source, len(table), group=group, shape=shape)
+
+
+def _keep(columns: int) -> int:
+    """How many rows are kept."""
+    return max(LEAST, min(ROWS, CELLS // max(1, columns)))
 
 
 def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.ndarray:
@@ -138,11 +148,12 @@ def labels(cells: pa.ChunkedArray, source: str, name: str, first: int) -> np.nda
     """
     place = Place(source, name, first)
     found = words(cells, place)
-    text = [cell.as_py() for cell in found]
-    for at, cell in enumerate(text):
-        if cell not in FALSE and cell not in TRUE:
-            raise place.refuse(at, cell, "a label: 0 (normal) or 1 (anomaly)")
-    return np.array([cell in TRUE for cell in text], bool)
+    strange, normal = (
+        pc.is_in(found, pa.array(kind)).to_numpy(zero_copy_only=False) for kind in (TRUE, FALSE)
+    )
+    if len(bad := np.flatnonzero(~(strange | normal))):
+        raise place.refuse(int(bad[0]), found[int(bad[0])].as_py(), "a label: 0 (normal) or 1 (anomaly)")
+    return strange
 
 
 def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
@@ -161,7 +172,7 @@ def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
         strange = labels(pa.chunked_array([table.label_cells()]), source, LABEL, 0)
     elif label_column:
         return None
-    keep = max(LEAST, min(ROWS, CELLS // table.x.shape[1]))
+    keep = _keep(table.x.shape[1])
     normal = np.flatnonzero(~strange)
     kept = np.sort(normal[numpy_generator(seed, "pictures").permutation(len(normal))[:keep]])
     found = of_table(replace(table, x=table.x[kept], y=None))

@@ -256,7 +256,7 @@ class _Counter:
         return "falls" if self.rises else "rises"
 
     def stop(self) -> None:
-        """No more than a column with a cell that is no number."""
+        """Marks the column: it has a cell that is not a number, so it counts nothing."""
         self.gaps = True
 
     def add(self, x: Float[np.ndarray, " B"]) -> None:

@@ -5,6 +5,7 @@ with the parts that it lacks. When all are there, p-values and flags are made an
 """
 
 import fcntl
+import hashlib
 import json
 import shutil
 import zlib
@@ -13,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,10 @@ from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
 from anomaly.players import Players
 from anomaly.reader import BLOCK
+from anomaly.score_table import Writer, schema_of, table_of
 from anomaly.strangest import Strangest
 from anomaly.windows import stream
+from generative.pictures import files_of
 from training.arrays import npy
 from training.errors import InputError
 from training.files import MANIFEST, writing
@@ -99,8 +102,10 @@ def _record(explained: int, detector: Detector) -> np.dtype:
 def _identity(folder: Path, source: str, wish: Wish) -> str:
     """What the parts depend on: the model, the data and what is wished for."""
     data = Path(source)
-    stat = [data.stat().st_size, data.stat().st_mtime_ns] if data.exists() else []
-    return json.dumps([(folder / MANIFEST).read_text(), source, stat, asdict(wish)])
+    files = files_of(data) if data.is_dir() else [data]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()]
+    told = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+    return json.dumps([(folder / MANIFEST).read_text(), source, told, asdict(wish)])
 
 
 @contextmanager
@@ -129,14 +134,31 @@ def _aside(out: Path, identity: str) -> Iterator[Path]:
 def _score_parts(
     detector: Detector, source: str, wish: Wish, kind: np.dtype, parts: Path, engine: str
 ) -> None:
-    """Writes all parts that are not there yet."""
+    """Writes all parts that are not there yet; raises InputError when the file has fewer rows than wished."""
+    start, ended = _done(parts, wish)
+    if not ended:
+        start = _score_rest(detector, source, wish, kind, parts, engine, start)
+    if start == wish.start or (wish.stop is not None and start < wish.stop):
+        raise InputError(
+            f"{source} ends at row {start}, expected the rows {wish.start} to {wish.stop or 'its end'}"
+        )
+
+
+def _done(parts: Path, wish: Wish) -> tuple[int, bool]:
+    """The row after the parts that are there, and whether the file ends with them."""
     done = {int(file.stem) for file in parts.glob("[0-9]*.npy")}
-    start = wish.start
-    while start in done and (wish.stop is None or start < wish.stop):
+    start, ended = wish.start, False
+    while start in done and not ended and (wish.stop is None or start < wish.stop):
         size = len(npy(parts / f"{start}.npy"))
+        ended = size < PART - start % PART
         start += size
-        if size < PART - (start - size) % PART:  # the last part of the file
-            return
+    return start, ended
+
+
+def _score_rest(
+    detector: Detector, source: str, wish: Wish, kind: np.dtype, parts: Path, engine: str, start: int
+) -> int:
+    """Writes the parts from the row `start` on; the row after the last is returned."""
     kept: list[np.ndarray] = []
     work = partial(_score_block, detector, source, wish, kind)
     blocks = stream(detector, source, start, wish.stop)
@@ -151,10 +173,7 @@ def _score_parts(
                 kept = []
     if sum(map(len, kept)):
         start = _write_part(parts, start, kept)
-    if start == wish.start or (wish.stop is not None and start < wish.stop):
-        raise InputError(
-            f"{source} ends at row {start}, expected the rows {wish.start} to {wish.stop or 'its end'}"
-        )
+    return start
 
 
 def _write_part(parts: Path, start: int, kept: list[np.ndarray]) -> int:
@@ -221,11 +240,11 @@ def _put_together(detector: Detector, parts: Path, out: Path, wish: Wish, kind: 
         strangers += np.bincount(n - np.searchsorted(detector.calibration, score, "left"), minlength=n + 1)
         top.add(start, score, records["series"].astype(int) if "series" in (kind.names or ()) else None)
     limit = wish.alpha if wish.fdr is None else discoveries(strangers, wish.fdr)
-    with writing(out) as file, _Writer(file, out.suffix, _schema(kind)) as writer:
+    with writing(out) as file, Writer(file, out.suffix, schema_of(kind)) as writer:
         for start, records in _parts(parts):
-            table = _table(detector, start, records, limit, kind)
+            table = table_of(detector, start, records, limit, kind)
             rows += len(table)
-            anomalies += table["anomaly"].to_pylist().count(1)
+            anomalies += int(table["anomaly"].to_numpy().sum())
             writer.write(table)
     p = detector.p_of(top.rows["score"])
     named = [
@@ -241,61 +260,3 @@ def _edges(detector: Detector, parts: Path) -> np.ndarray:
     for _, records in _parts(parts):
         low, high = min(low, records["score"].min()), max(high, records["score"].max())
     return np.linspace(low, high if high > low else low + 1, BINS + 1)
-
-
-def _schema(kind: np.dtype) -> pa.Schema:
-    fields = [("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())]
-    for i in range(kind["column"].shape[0] if "column" in (kind.names or ()) else 0):
-        fields += [(f"column_{i + 1}", pa.string()), (f"share_{i + 1}", pa.float32())]
-        fields += [(f"expected_{i + 1}", pa.string())]
-    return pa.schema(fields)
-
-
-def _table(detector: Detector, start: int, records: np.ndarray, limit: float, kind: np.dtype) -> pa.Table:
-    p = detector.p_of(records["score"])
-    flagged = p <= limit + 1e-12
-    found: dict[str, Any] = {
-        "row": np.arange(start, start + len(records)),
-        "score": records["score"],
-        "p_value": p,
-        "anomaly": flagged.astype(np.int8),
-    }
-    schema, own = _schema(kind), detector.encoder.own is not None
-    for i in range((len(schema) - 4) // 3):
-        column, share = records["column"][:, i], records["share"][:, i]
-        told = flagged & (column >= 0)
-        names, expected = np.full(len(p), None, object), np.full(len(p), None, object)
-        for at in np.flatnonzero(told):
-            players = Players.of(detector, int(records["series"][at]) if own else None)
-            names[at] = players.names[column[at]]
-            normal = detector.references[records["reference"][at]]
-            expected[at] = players.shown(normal, int(column[at]), False)
-        found[f"column_{i + 1}"] = pa.array(names, pa.string())
-        found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
-        found[f"expected_{i + 1}"] = pa.array(expected, pa.string())
-    return pa.table(found, schema=schema)
-
-
-class _Writer:
-    """Tables one after another into a CSV or Parquet file."""
-
-    def __init__(self, file: IO[bytes], suffix: str, schema: pa.Schema) -> None:
-        self._sink: Any
-        if suffix == ".parquet":
-            from pyarrow import parquet
-
-            self._sink = parquet.ParquetWriter(file, schema)
-            self.write = self._sink.write_table
-        else:
-            from pyarrow import csv
-
-            file.write((",".join(schema.names) + "\n").encode())
-            options = csv.WriteOptions(include_header=False, quoting_style="needed")
-            self._sink = csv.CSVWriter(file, schema, write_options=options)
-            self.write = self._sink.write_table
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sink.close()

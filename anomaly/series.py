@@ -4,7 +4,8 @@
 
 Of several series in one file each is cut like that, and all share one detector. The rows of the parts are
 disjoint: the first W − 1 windows of a part, which reach back into the one before, are left out (a gap).
-Windows with a row labelled as an anomaly are left out as well. Of a file of more than ROWS rows (fewer where
+Windows with a row labelled as an anomaly are left out as well, and words, levels and spreads are learned from
+the other rows. Of a file of more than ROWS rows (fewer where
 there are many columns: CELLS) the last are used, of several series as many of each, as the newest say most
 about what comes. Models learn from at most CELLS numbers: of more windows, every so many.
 
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
-from anomaly.calibration import check_rate, smallest_alpha
+from anomaly.calibration import check_rate
 from anomaly.cells import Place
 from anomaly.detector import Detector
 from anomaly.encoder import Encoder
@@ -201,7 +202,7 @@ def fit(
         series.part(*ends) for ends in ((0.0, MODELS), (MODELS, SURPRISE), (SURPRISE, 1.0))
     )
     cells = series.schema.cells(series.table, series.source)
-    early = lineup.rank < np.round(MODELS * lineup.size)
+    early = (lineup.rank < np.round(MODELS * lineup.size)) & ~series.strange
     whose = windows.names(series.table, series.source, 0)
     numeric = [column.name for column in series.schema.inputs if column.kind == "numeric"]
     scales = OwnScale.fit(_of(cells, early), numeric, whose[early])
@@ -239,14 +240,12 @@ def fit(
     }
     references = seen.of(_some(learn, min(REFERENCES, most)))
     found = Detector(
-        kind, series.schema, encoder, members, np.zeros(1), references, alpha or 0.0, about, windows
+        kind, series.schema, encoder, members, np.zeros(1), references, about=about, windows=windows
     )
     score = np.concatenate(
         [found.score_features(seen.of(rows), seen.novel[rows].sum(1)) for rows in seen.pieces(calibrate)]
     )
-    found.calibration = np.sort(score)
-    found.alpha = smallest_alpha(len(score)) if alpha is None else alpha
-    return found
+    return found.calibrated(score, alpha)
 
 
 def _of(cells: Mapping[str, Any], rows: Bool[np.ndarray, " N"]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Surprise:
     def __call__(self, score: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """The surprise of scores, in nats; 0 for the least that was seen."""
         share = np.interp(score, self.knots, SHARES)
+        first = np.minimum(self.knots.searchsorted(score), KNOTS - 1)
+        share = np.where(score == self.knots[first], SHARES[first], share)  # of equal knots it took the last
         beyond = np.maximum(score.astype(np.float64) - self.knots[-1], 0.0) / self.scale
         return -np.log1p(-share) + (np.log1p(self.shape * beyond) / self.shape if self.shape else beyond)
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anomaly.baselines import SEEDS
 from anomaly.nets import FOLDS, folds
 from anomaly.nodes import leaves, node_table
 from anomaly.ratio import Wrong
@@ -57,7 +58,10 @@ class Trees:
             both = torch.cat([x[rows], made[0]]).numpy()
             right = np.arange(len(both)) < len(rows)
             forest = ExtraTreesClassifier(
-                TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed * FOLDS + k
+                TREES,
+                min_samples_leaf=LEAF,
+                class_weight="balanced",
+                random_state=(seed * FOLDS + k) % SEEDS,
             )
             grown.append([tree.tree_ for tree in forest.fit(both, right).estimators_])
         trees = Trees(node_table(list(chain(*grown)), [tree.value[:, 0, 1] for tree in chain(*grown)]))

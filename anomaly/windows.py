@@ -47,9 +47,7 @@ class Seen:
     novel: Bool[np.ndarray, "B C"]  # which inputs of the rows are such as no fitted row had
     lineup: Lineup | None = None  # of all N rows; None: rows stand alone
     length: int = 1  # rows of a window
-    gaps: Int[np.ndarray, "2 G"] | None = (
-        None  # features that are numbers, and those that say they are missing
-    )
+    gaps: Int[np.ndarray, "2 G"] | None = None  # features that are numbers, and whether each is missing
     series: Int[np.ndarray, " B"] | None = None  # whose own scale each of the rows is in; None: there is one
 
     def of(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n D"]:

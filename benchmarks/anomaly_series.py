@@ -6,7 +6,8 @@
 DIR has `nab/data/*/*.csv` and `nab/labels/combined_windows.json`. All detectors see what the benchmark calls
 probation before they score, and go on learning from past rows only, by the same rule (`anomaly.online`):
 
-    online      what `lab fit --window` joins: forecasts of seven kinds, nearest windows
+    online      what `lab fit --window` joins: forecasts looked at in seven ways, nearest windows, nearest
+                newest rows
     recent      the same, the last rows together (`online.recent`)
     pca         residual of the principal components of windows
     forest      isolation forest of windows, scikit-learn's defaults
@@ -89,7 +90,9 @@ def nab_series(folder: Path) -> list[Labelled]:
 
 
 def measure(series: list[Labelled], scores: list[np.ndarray]) -> list[float]:
-    """Standard score, average precision, VUS-PR, share of events found, median delay."""
+    """Standard score, average precision, VUS-PR, share of events found, median delay, and the standard score
+    of every second series, by which nothing was chosen.
+    """
     precisions, volumes, kept = [], [], []
     for (x, windows), score in zip(series, scores, strict=True):
         anomaly = np.zeros(len(x), bool)

@@ -35,10 +35,7 @@ class Config:
     missing: bool = False  # numbers may be missing (NaN)
     network: Network = "dense"  # conv for pictures and sequences, lstm for sequences
     latent: int = 8  # numbers in z
-    hidden: tuple[int, ...] = (
-        128,
-        64,
-    )  # layers of a dense encoder, which the decoder mirrors; size of an lstm
+    hidden: tuple[int, ...] = (128, 64)  # layers of a dense encoder, which the decoder mirrors; of an lstm
     width: int = 32  # channels of a convolutional encoder's first layer
     activation: Activation = "silu"  # of the hidden layers
     batch: int = 128  # rows of an update

@@ -7,7 +7,7 @@ flattened; the table remembers their shape. Pictures of bytes stay bytes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from csv import Error as CsvError
 from csv import reader as csv_reader
 from dataclasses import dataclass, replace
@@ -167,9 +167,7 @@ def _csv(path: Path) -> tuple[np.ndarray, list[str]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = next((line for line in file if line.strip()), "").rstrip("\r\n")
-        cells = [cell for row in csv_reader([first]) for cell in row if cell.strip()]
-        counted = [str(i) for i in range(len(cells))]  # the header that pandas gives columns without names
-        headless = bool(cells) and all(map(_is_number, cells)) and cells != counted
+        headless = no_header([cell for row in csv_reader([first]) for cell in row])
         read = csv.ReadOptions(use_threads=False, autogenerate_column_names=headless)
         table = csv.read_csv(path, read)
     except (pa.ArrowInvalid, UnicodeDecodeError, CsvError) as error:
@@ -265,6 +263,12 @@ def _checked(x: np.ndarray, columns: tuple[str, ...], source: str, missing: bool
             f" ({int(bad.any(axis=1).sum())} of {len(x)} rows have such values)"
         )
     return Table(x, columns, source, shape=shape)
+
+
+def no_header(first: Sequence[str]) -> bool:
+    """Whether the first row of a file holds numbers, not names; 0, 1, 2, ... are names that pandas gives."""
+    cells = [cell for cell in first if cell.strip()]
+    return bool(cells) and all(map(_is_number, cells)) and cells != [str(i) for i in range(len(cells))]
 
 
 def _is_number(cell: str) -> bool:

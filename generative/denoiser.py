@@ -40,10 +40,7 @@ class Config:
     highest: float = 1.0  # σ
     network: Network = "dense"  # conv for pictures and sequences, lstm for sequences
     latent: int = 32  # numbers in z
-    hidden: tuple[int, ...] = (
-        256,
-        128,
-    )  # layers of a dense encoder, which the decoder mirrors; size of an lstm
+    hidden: tuple[int, ...] = (256, 128)  # layers of a dense encoder, which the decoder mirrors; of an lstm
     width: int = 32  # channels of a convolutional encoder's first layer
     activation: Activation = "silu"  # of the hidden layers
     batch: int = 128  # rows of an update

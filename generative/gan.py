@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from generative.parts.adversaries import Critic, Generator
 from generative.parts.manifold import manifold
 from generative.parts.networks import Network, check_form
-from generative.parts.rows import Form, Kept, Order, Scale
+from generative.parts.rows import Form, Kept, Order, Scale, watched
 from training.average import Average
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
@@ -55,10 +55,7 @@ class Config:
     network: Literal["auto", "dense", "conv"] = "auto"  # auto: conv for pictures, dense for the rest
     conditional: bool = False  # samples of a label one asks for
     latent: int = 64  # numbers in z
-    hidden: tuple[int, ...] = (
-        256,
-        256,
-    )  # layers of dense networks, which the generator mirrors; last of a critic
+    hidden: tuple[int, ...] = (256, 256)  # dense layers, which the generator mirrors; last of a critic
     width: int = 32  # channels of a convolutional critic's first layer
     batch: int = 64  # rows of an update
     lr: float = 1e-3  # Adam's, of both networks, falling to zero as a cosine
@@ -183,8 +180,9 @@ class GAN(nn.Module):
         return -self.critic(self.scaled(x))
 
     def measure(self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> tuple[float, dict[str, float]]:
-        """The share of rows that as many samples cover, on scaled columns; and its kin."""
-        x, y = x[:WATCHED], y if y is None else y[:WATCHED]
+        """The share of rows that as many samples cover, on scaled columns, and its kin; of WATCHED rows."""
+        rows = watched(len(x), WATCHED).to(x.device)
+        x, y = x[rows], y if y is None else y[rows]
         found = manifold(self.scaled(x), self.scaled(self.sample(len(x), 0, y)))
         return found.coverage, found.row("eval")
 
@@ -212,7 +210,8 @@ class Learner:
         self.model.fit_scale(x)
         self.x = Kept(self.model, x, self.device)
         self.y = y.to(self.device) if y is not None and cfg.conditional else None
-        self.watched = x[:WATCHED], None if self.y is None else self.y[:WATCHED]
+        rows = watched(len(x), WATCHED)
+        self.watched = x[rows.to(x.device)], None if self.y is None else self.y[rows.to(self.device)]
         betas = (cfg.betas[0], cfg.betas[1])
         self.critic_optimizer = Adam(self.model.critic.parameters(), cfg.lr, betas)
         self.generator_optimizer = Adam(self.model.generator.parameters(), cfg.lr, betas)

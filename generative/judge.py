@@ -96,7 +96,14 @@ def judge_of(table: Table, fit: Int[np.ndarray, " rows"], cache: Path | None = N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(0, "judge weights"))
         judge = Judge(form)
-    data = {"kind": "judge", "rows": hashlib.sha256(fit.tobytes()).hexdigest(), "data": table.fingerprint()}
+    y = None if table.y is None else torch.from_numpy(table.y[fit])
+    data = {
+        "kind": "judge",
+        "rows": hashlib.sha256(fit.tobytes()).hexdigest(),
+        "data": table.fingerprint(),
+        "labels": None if y is None else hashlib.sha256(y.numpy().tobytes()).hexdigest(),
+        "settings": [FEATURES, STEPS, BATCH, LR],
+    }
     if cache is not None and cache.exists():
         weights, found = load_model(cache)
         if {name: found.get(name) for name in data} == data:
@@ -105,7 +112,6 @@ def judge_of(table: Table, fit: Int[np.ndarray, " rows"], cache: Path | None = N
             except RuntimeError as error:
                 raise InputError(f"{cache} holds no judge of these rows: {error}") from None
             return judge.requires_grad_(False)
-    y = None if table.y is None else torch.from_numpy(table.y[fit])
     judge.learn(torch.from_numpy(table.x[fit]), y)
     if cache is not None:
         save_model(cache, dict(judge.state_dict()), data)

@@ -14,6 +14,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 IMAGES, LABELS = 0x00000803, 0x00000801  # first four bytes of IDX files: bytes in three axes, or in one
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of pictures below a folder, in the order of their names."""
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
 def folder(path: Path) -> tuple[np.ndarray, list[str]]:
     """All pictures (N, C, H, W) below a folder in the order of their names, and each one's label.
 
@@ -24,7 +29,7 @@ def folder(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     from PIL import Image
 
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = files_of(path)
     if not files:
         raise InputError(f"{path} has no pictures, expected some of {' '.join(SUFFIXES)}")
     found: list[np.ndarray] = []

@@ -39,8 +39,9 @@ class Quality:
 
     @property
     def ratio(self) -> float:
-        """The Fréchet distance of samples over the floor's."""
-        return self.samples["frechet"] / self.floor["frechet"]
+        """The Fréchet distance of samples over the floor's; over a floor of 0 infinite, or 1 if both are."""
+        found, floor = self.samples["frechet"], self.floor["frechet"]
+        return found / floor if floor else math.inf if found else 1.0
 
 
 def test_rows(table: Table, test: Int[np.ndarray, " rows"]) -> tuple[Tensor, Tensor | None]:
@@ -140,5 +141,6 @@ def nearest(
     samples: Float[Tensor, "M F"], train: Float[Tensor, "N F"]
 ) -> tuple[Int[Tensor, " M"], Float[Tensor, " M"]]:
     """For each sample the place of the nearest row the model learned from, and its distance."""
-    found = [torch.cdist(part, train).min(1) for part in samples.split(200)]
-    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
+    samples, train = samples.double(), train.double()
+    place = torch.cat([torch.cdist(part, train).argmin(1) for part in samples.split(200)])
+    return place, (samples - train[place]).norm(dim=1)  # the matrix product in cdist cannot tell equal rows

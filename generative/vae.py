@@ -4,7 +4,7 @@
     L = mean over rows of  −log p(x|z) + β KL(q(z|x) ‖ p(z))
     KL = ½ Σ (μ² + σ² − 1 − log σ²)                                   (appendix B)
 
-With free bits λ a latent number whose KL is below λ nats is not pressed further (Kingma et al., 2016,
+With free bits λ a latent dimension whose KL is below λ nats is not pressed further (Kingma et al., 2016,
 arXiv:1606.04934). With k importance samples (Burda et al., 2016, arXiv:1509.00519)
 
     L = −log 1/k Σ w_i,   w = p(x|z) (p(z) / q(z|x))^β
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from generative.parts import bounds
 from generative.parts.likelihoods import Mixed, bernoulli_nll, gaussian_nll, values_of
 from generative.parts.networks import Network, Plan, decoder, encoder
-from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot
+from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot, watched
 from training.config import check_not_negative, check_positive
 from training.device import fast, pick
 from training.distributed import mine
@@ -60,7 +60,7 @@ class Config:
     activation: Activation = "silu"  # of the hidden layers
     beta: float = 1.0  # β, weight of the KL term
     warm_up: int = 500  # updates over which β rises from 0
-    free_bits: float = 0.0  # λ, nats of a latent number that cost nothing
+    free_bits: float = 0.0  # λ, nats of a latent dimension that cost nothing
     samples: int = 1  # k, importance samples of a row; 1: the plain bound
     batch: int = 128  # rows of an update
     layer: LayerConfig = field(default_factory=LayerConfig)
@@ -165,6 +165,7 @@ class VAE(nn.Module):
             return self.mixed.back(out, self.scale)
         return self.scale.back(out.sigmoid() if self.likelihood == "bernoulli" else out)
 
+    @torch.no_grad()
     def sample(self, count: int, seed: int, y: Int[Tensor, " B"] | None = None) -> Float[Tensor, "count D"]:
         """Means of p(x|z), z drawn from p(z); the same seed draws the same. Labels go round unless told."""
         device = self.log_sigma.device
@@ -211,7 +212,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Num[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> tuple[float, dict[str, float]]:
-        """How well rows are explained (higher is better), and what each latent number carries."""
+        """How well rows are explained (higher is better), and what each latent dimension carries."""
         y = y if self.classes else None
         score, error = float(self.score(x, y).mean()), float(self.reconstruction_error(x, y).mean())
         told = {"eval/score": score, "eval/reconstruction_error": error}
@@ -292,7 +293,7 @@ def train(cfg: Config, learner: Learner) -> Iterator[tuple[int, Metrics]]:
         learner.step += 1
         yield learner.step, metrics
     if learner.step >= cfg.warm_up:
-        rows = torch.arange(min(WATCHED, len(learner.x)), device=learner.device)
+        rows = watched(len(learner.x), WATCHED).to(learner.device)
         with torch.no_grad(), evaluating(learner.model):
             y = learner.y if learner.y is None else learner.y[rows]
             bounds.warn_of_collapse(learner.model.posterior(learner.x[rows], y)[0])

@@ -1,7 +1,7 @@
 """Where rows lie among normal ones: the plane in which what a detector looks at varies most.
 
-What it looks at are the latent numbers of a model that encodes rows, else their features, in units of their
-deviation among the normal rows that a detector remembers.
+What it looks at are the latent dimensions of a model that encodes rows, else their features, in units of
+their deviation among the normal rows that a detector remembers.
 """
 
 import numpy as np

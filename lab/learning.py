@@ -15,6 +15,7 @@ from envs.checking import check
 from envs.recording import drawing
 from envs.vector import split
 from generative import data
+from generative.parts.rows import watched
 from lab.snapshots import episode, snapshots
 from training import distributed, session
 from training.config import from_dict
@@ -140,7 +141,7 @@ def model_work(kind: str, cfg: Any) -> Work:
         raise InputError("norm is batch, expected another: each process would normalise by its own rows")
     module = generative.registry.module(kind)
     learner = generative.registry.new_learner(kind, cfg, table, fit)
-    select = select[:MOST_SELECTED]
+    select = select[watched(len(select), MOST_SELECTED).numpy()]
     selection = torch.from_numpy(table.x[select]).to(learner.device)
     labels = None if table.y is None else torch.from_numpy(table.y[select]).to(learner.device)
     fingerprint = table.fingerprint()

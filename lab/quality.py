@@ -9,6 +9,7 @@ from torch import Tensor
 from generative import data, registry
 from generative.judge import judge_of
 from generative.parts.bounds import active, kl_per_dimension
+from generative.parts.rows import watched
 from generative.quality import LEAST, nearest, quality, test_rows, told_p_value, unseen_rows
 from lab.pictures import beside, grid, png
 from training.errors import InputError
@@ -18,6 +19,7 @@ from training.networks import evaluating
 BOUND_ROWS = 1_000  # test rows whose likelihood is bounded
 SHOWN = 32  # samples shown beside the nearest row that was learned from
 SEARCHED = 20_000  # rows searched for the nearest
+COPIES = 1_000  # samples and test rows whose nearest are looked for
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def _reconstructions(model: registry.Model, x: Tensor, y: Tensor | None) -> list
 
 
 def _bound(model: registry.Model, x: Tensor, y: Tensor | None, k: int, seed: int) -> list[str]:
-    """The bound of the likelihood, and what the latent numbers carry."""
+    """The bound of the likelihood, and what the latent dimensions carry."""
     y = y if model.classes else None  # type: ignore[attr-defined]
     bound = model.log_likelihood(x, k, seed, y)  # type: ignore[attr-defined]
     mean, log_var = model.posterior(model.scaled(x), y)  # type: ignore[attr-defined]
@@ -76,7 +78,7 @@ def _bound(model: registry.Model, x: Tensor, y: Tensor | None, k: int, seed: int
     return [
         f"  log p(x)            ≥ {float(bound.mean()):.2f} ± {spread:.2f} nats, K = {k}, {len(x)} rows"
         f"{' drawn black and white' if model.binarise else ''}",  # type: ignore[attr-defined]
-        f"  latent numbers      {int(active(mean).sum())} of {len(kl)} active; KL in nats"
+        f"  latent dimensions   {int(active(mean).sum())} of {len(kl)} active; KL in nats"
         f" {' '.join(f'{value:.2f}' for value in kl)}",
     ]
 
@@ -108,7 +110,8 @@ def _samples(
     if found.classes:
         shares = zip(table.labels, found.classes, strict=True)
         lines.append("  samples look like   " + ", ".join(f"{n} {100 * share:.1f} %" for n, share in shares))
-    return [*lines, *_nearest(run, trained, train[:SEARCHED], drawn[:1_000], x[:1_000])]
+    known, some = watched(len(train), SEARCHED), watched(len(x), COPIES)
+    return [*lines, *_nearest(run, trained, train[known], drawn[some], x[some])]
 
 
 NAMES = {

@@ -17,7 +17,7 @@ from training.networks import evaluating
 
 FOLDER = "pictures"
 SAMPLES, PAIRS = 64, 16
-DIRECTIONS, STEPS, REACH = 8, 8, 2.5  # latent numbers of a traversal, values of each, how far they go
+DIRECTIONS, STEPS, REACH = 8, 8, 2.5  # latent dimensions of a traversal, values of each, how far they go
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def _write(run: Path, name: str, content: bytes) -> Path:
 
 
 def _traversal(model: Any, x: Tensor, y: Tensor | None) -> np.ndarray:
-    """Each row of pictures is one row of data, one of its latent numbers going from low to high.
+    """Each row of pictures is one row of data, one of its latent dimensions going from low to high.
 
     The numbers are those that carry most, so that an unused one takes no room.
     """

@@ -22,9 +22,8 @@ class Critic(nn.Module):
         layer = LayerConfig(norm="spectral" if spectral else "none")
         features = hidden[-1]
         first: nn.Module
-        if (
-            network == "conv"
-        ):  # a line would add up what is seen here and there: it takes a layer to see a whole
+        if network == "conv":
+            # A linear map would only sum local evidence; judging the whole picture needs a hidden layer.
             first = PictureEncoder(form.shape, width, features, "leaky_relu", layer)
         else:
             first = mlp(form.columns, hidden[:-1], features, "leaky_relu", layer=layer)

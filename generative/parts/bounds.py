@@ -14,13 +14,11 @@ from torch import Tensor
 from training.metrics import Metrics
 
 DRAWN = 50  # importance samples drawn at once
-ACTIVE = (
-    0.01  # variance over rows of a posterior's mean from which on a latent number is active (Burda et al.)
-)
+ACTIVE = 0.01  # variance over rows of a posterior's mean from which a dimension is active (Burda et al.)
 
 
 def kl_per_dimension(mean: Float[Tensor, "B Z"], log_var: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
-    """½ (μ² + σ² − 1 − log σ²) of each latent number, in nats."""
+    """½ (μ² + σ² − 1 − log σ²) of each latent dimension, in nats."""
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
 
 
@@ -30,7 +28,7 @@ def kl_divergence(mean: Float[Tensor, "B Z"], log_var: Float[Tensor, "B Z"]) -> 
 
 
 def free_bits_loss(kl: Float[Tensor, "B Z"], *, free: float, beta: float) -> Float[Tensor, ""]:
-    """β Σ max(0, λ − mean KL): what makes of β KL the β max(KL, λ) of each latent number."""
+    """β Σ max(0, λ − mean KL). Added to β KL, this gives β max(mean KL, λ) for each latent dimension."""
     return beta * (free - kl.mean(0)).clamp(min=0).sum()
 
 
@@ -46,7 +44,7 @@ def log_weights(
 def importance_loss(
     log_w: Float[Tensor, "k B"], kl: Float[Tensor, " B"], nll: Float[Tensor, "k B"]
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """−log 1/k Σ w (arXiv:1509.00519, equation 8), mean over rows; kl and nll are told of in the metrics."""
+    """−log 1/k Σ w (arXiv:1509.00519, equation 8), mean over rows; kl and nll are only reported."""
     loss = (math.log(len(log_w)) - log_w.logsumexp(0)).mean()
     divergence, reconstruction = kl.detach().mean(), nll.detach().mean()
     return loss, {
@@ -75,23 +73,23 @@ def importance_bound(
 
 
 def latent_metrics(mean: Float[Tensor, "B Z"], log_var: Float[Tensor, "B Z"]) -> dict[str, float]:
-    """How many latent numbers are active, and the mean KL of each, in nats."""
+    """How many latent dimensions are active, and the mean KL of each, in nats."""
     kl = kl_per_dimension(mean, log_var).mean(0).tolist()
     told = {f"latent/kl_{i}": value for i, value in enumerate(kl)}
     return {"latent/active": float(active(mean).sum()), **told}
 
 
 def active(mean: Float[Tensor, "B Z"]) -> Bool[Tensor, " Z"]:
-    """Which latent numbers tell rows apart, from the posterior's means."""
+    """Which latent dimensions tell rows apart, from the posterior's means."""
     return mean.var(0) > ACTIVE
 
 
 def warn_of_collapse(mean: Float[Tensor, "B Z"]) -> None:
-    """Warns when no more than a tenth of the latent numbers tell rows apart, from the posterior's means."""
+    """Warns when a tenth of the latent dimensions or fewer tell rows apart, from the posterior's means."""
     found, latent = int(active(mean).sum()), mean.shape[1]
     if found <= latent // 10:
         warnings.warn(
-            f"posterior collapse: {found} of {latent} latent numbers tell rows apart; a smaller --beta, a"
+            f"posterior collapse: {found} of {latent} latent dimensions tell rows apart; a smaller --beta, a"
             " longer --warm-up or --free-bits 0.1 keeps more of them",
             stacklevel=3,
         )

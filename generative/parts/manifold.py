@@ -31,18 +31,31 @@ class Manifold:
         return {f"{group}/{name}": value for name, value in asdict(self).items()}
 
 
+def distances(a: Float[Tensor, "N F"], b: Float[Tensor, "M F"]) -> Float[Tensor, "N M"]:
+    """Of each row of a to each of b, from their differences: equal rows are 0 apart."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def radii(x: Float[Tensor, "N F"], k: int) -> Float[Tensor, " N"]:
-    """The distance of each row to its k-th nearest other row, or to the farthest when there are fewer."""
-    k = min(k, len(x) - 1)
-    return torch.cat([torch.cdist(part, x).kthvalue(k + 1, -1).values for part in x.split(BLOCK)])
+    """The distance of each row to its k-th nearest other row, or to the farthest when there are fewer.
+
+    A row that has no other has the radius 0.
+    """
+    if len(x) < 2:
+        return torch.zeros(len(x), dtype=x.dtype)
+    k, found = min(k, len(x) - 1), []
+    for rows, own in zip(x.split(BLOCK), torch.arange(len(x))[:, None].split(BLOCK), strict=True):
+        found.append(distances(rows, x).scatter_(1, own, torch.inf).kthvalue(k, -1).values)
+    return torch.cat(found)
 
 
 def manifold(data: Float[Tensor, "N F"], samples: Float[Tensor, "M F"], k: int = 5) -> Manifold:
-    """The four numbers of rows of features, two or more of each."""
+    """The four numbers of rows of features, counted in float64 on the CPU, as some devices have none."""
+    data, samples = data.cpu().double(), samples.cpu().double()
     reach, own_reach = radii(data, k), radii(samples, k)
     inside, covered, recalled = [], [], []
     for rows, ball in zip(data.split(BLOCK), reach.split(BLOCK), strict=True):
-        distance = torch.cdist(rows, samples)
+        distance = distances(rows, samples)
         within = distance <= ball[:, None]
         inside.append(within.sum(0))
         covered.append(within.any(1))
@@ -51,7 +64,7 @@ def manifold(data: Float[Tensor, "N F"], samples: Float[Tensor, "M F"], k: int =
     return Manifold(
         precision=_share(balls > 0),
         recall=_share(torch.cat(recalled)),
-        density=float(balls.double().mean()) / min(k, len(data) - 1),
+        density=float(balls.double().mean()) / max(1, min(k, len(data) - 1)),
         coverage=_share(torch.cat(covered)),
     )
 

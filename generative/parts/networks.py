@@ -103,7 +103,7 @@ def widths(shape: tuple[int, ...], width: int) -> tuple[int, ...]:
 
 
 class PictureEncoder(nn.Module):
-    """Convolutions that halve a picture and widen it, then a line (Radford et al., arXiv:1511.06434)."""
+    """Convolutions that halve and widen a picture, then a linear layer (Radford et al., arXiv:1511.06434)."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class PictureEncoder(nn.Module):
 
 
 class PictureDecoder(nn.Module):
-    """The way back: a line, then transposed convolutions that double."""
+    """The way back: a linear layer, then transposed convolutions that double."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ def _hidden(channels: int, activation: Activation, layer: LayerConfig) -> list[n
 
 
 class SequenceEncoder(nn.Module):
-    """An LSTM reads a sequence; a line reads its last state (Srivastava et al., 2015, arXiv:1502.04681)."""
+    """An LSTM reads a sequence, a linear layer its last state (Srivastava et al., 2015, arXiv:1502.04681)."""
 
     def __init__(self, length: int, columns: int, hidden: int, outputs: int, extra: int = 0) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ def lengths(length: int) -> list[int]:
 
 
 class SignalEncoder(nn.Module):
-    """Convolutions along time that halve a sequence and widen it, then a line."""
+    """Convolutions along time that halve a sequence and widen it, then a linear layer."""
 
     def __init__(
         self, length: int, columns: int, width: int, outputs: int, activation: Activation, extra: int = 0
@@ -230,7 +230,7 @@ class SignalEncoder(nn.Module):
 
 
 class SignalDecoder(nn.Module):
-    """The way back: a line, then transposed convolutions that double."""
+    """The way back: a linear layer, then transposed convolutions that double."""
 
     def __init__(self, length: int, columns: int, width: int, inputs: int, activation: Activation) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.errors import InputError
+from training.seeds import torch_generator
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Form:
         found = json.loads(bytes(packed.cpu().numpy()))
         values = tuple(tuple(column) for column in found["values"])
         return Form(found["columns"], tuple(found["shape"]), found["classes"], values)
+
+
+def watched(rows: int, most: int) -> Int[Tensor, " n"]:
+    """Numbers of at most so many of the rows, in their order, always the same ones.
+
+    They are drawn: the first rows of a sorted file are all of one class.
+    """
+    drawn = torch.randperm(rows, generator=torch_generator(0, "watched"))[:most]
+    return drawn.sort().values
 
 
 def one_hot(y: Int[Tensor, " B"] | None, classes: int) -> Float[Tensor, "B classes"] | None:

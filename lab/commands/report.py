@@ -39,7 +39,7 @@ SHOWN = {
     "episode": "an episode that the agent played",
     "reconstructions": "data, each with its reconstruction at its right",
     "samples": "samples",
-    "traversal": "a row of data with its latent numbers, one a line, from low to high",
+    "traversal": "a row of data with its latent dimensions, one a line, from low to high",
 }
 LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a figure holds all of a run's
 

@@ -8,10 +8,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from anomaly.calibration import realised_range
-from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, score_rows
-from anomaly.models import OWN, STRANGEST, Member
+from anomaly.detector import CALIBRATE, CALIBRATE_MOST, Detector, fit_model, score_rows
+from anomaly.models import OWN, STRANGEST, Member, measured
 from anomaly.sample import of_table
-from generative import autoencoder, registry, vae
+from generative import autoencoder, gan, registry, vae
 from generative.data import Table, load
 from generative.parts.rows import Form
 from training.checkpoint import save_model
@@ -129,6 +129,15 @@ def test_trimming_leaves_out_the_strangest_tenth() -> None:
     assert (plain.about["rows fitted"], trimmed.about["rows fitted"]) == (800, 720)
     assert np.abs(plain.references).max() > 5 * np.abs(trimmed.references).max()
     assert trimmed.about["contaminated"]
+
+
+@pytest.mark.parametrize("kind", ["auto", "pca"])
+def test_contaminated_rows_are_fitted_from_five_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_steps(monkeypatch)
+    for rows in (3, 4):
+        with pytest.raises(InputError, match=f"{rows - 1} contaminated rows to fit, expected 4 or more"):
+            Detector.fit(table(rows), kind, contaminated=True)
+    assert np.isfinite(Detector.fit(table(5), kind, contaminated=True).decision_function(table(9, 1).x)).all()
 
 
 @pytest.mark.parametrize("kind", ["auto", "pca", "forest"])
@@ -251,6 +260,28 @@ def test_folders_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
         Detector.load(tmp_path / "model")
 
 
+def test_a_model_is_left_as_it_was_when_its_own_measure_was_highest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def measure(model: gan.GAN, x: torch.Tensor, y: None) -> tuple[float, dict[str, float]]:
+        seen.append(next(model.critic.parameters()).clone())
+        return (0.1, 0.5, 0.3)[len(seen) - 1], {}
+
+    monkeypatch.setattr(gan.GAN, "measure", measure)
+    cfg = gan.Config(hidden=(8,), guard_every=0, run=RunConfig(steps=3, evaluate_every=1, device="cpu"))
+    model = fit_model("gan", cfg, table(100), np.arange(80), np.arange(80, 100))
+    assert torch.equal(next(model.critic.parameters()), seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_a_measure_is_the_mean_over_rows_however_they_are_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = autoencoder.Autoencoder(autoencoder.Config(), Form(4))
+    x = table(100).x
+    whole = score_rows(model, x).mean()
+    monkeypatch.setattr("anomaly.models.BLOCK", 33)
+    assert measured(model, x) == pytest.approx(-whole, rel=1e-5)
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(InputError, match="2 rows to learn from, expected at least 3"):
         Detector.fit(table(2))
@@ -317,6 +348,12 @@ def test_scores_of_normal_rows_that_are_no_numbers_are_refused() -> None:
         )
 
 
+def test_scores_that_are_no_numbers_are_refused_when_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomaly.detector.fit_member", lambda *_: Member("vae", Overflowing(), None))
+    with pytest.raises(InputError, match="2 of 2 normal rows have scores that are NaN"):
+        Detector.fit(table(10), "vae")
+
+
 def test_an_array_is_fitted_as_it_is() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 3))
     found = Detector.fit(rows, "nearest")
@@ -324,6 +361,16 @@ def test_an_array_is_fitted_as_it_is() -> None:
     assert found.predict(np.array([[9.0, 9.0, 9.0]])).tolist() == [1]
     with pytest.raises(InputError, match=r"the array has the shape \(200,\), expected \(N, D\)"):
         Detector.fit(rows[:, 0], "nearest")
+
+
+def test_of_an_array_no_more_rows_are_kept_than_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomaly.sample.ROWS", 100)
+    found = of_table(np.arange(600.0).reshape(300, 2))
+    assert (len(found.table), found.rows) == (100, 300)
+    assert (np.diff(found.table["x0"]) > 0).all()
+    monkeypatch.setattr("anomaly.sample.CELLS", 60)
+    assert len(of_table(table(300)).table) == 15
+    assert len(of_table(replace(table(300), group=np.arange(300) // 10)).table) == 300
 
 
 def test_tables_are_no_pictures() -> None:

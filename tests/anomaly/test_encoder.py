@@ -65,6 +65,19 @@ def test_what_never_happened_is_novel() -> None:
     assert encoder.novelty == pytest.approx(np.log(4))
 
 
+@pytest.mark.parametrize(("kind", "cell"), [("numeric", "0"), ("date", "1970-01-01"), ("category", "x")])
+def test_any_value_is_novel_in_a_column_that_was_empty(kind: str, cell: str) -> None:
+    schema = Schema((Column("n", "numeric"), Column("e", kind)))
+    encoder = Encoder.fit(schema, schema.cells(pa.table({"n": ["0", "1"], "e": ["", ""]}), "t"))
+    cells = schema.cells(pa.table({"n": ["0", "0"], "e": [cell, ""]}), "t")
+    novel, x = encoder.novel(cells), encoder.features_of(cells)
+    assert novel.tolist() == [[False, True], [False, False]]
+    assert [encoder.shown(x[i], 1, bool(novel[i, 1])) for i in (0, 1)] == [
+        "a value, where none was",
+        "missing",
+    ]
+
+
 def test_an_encoder_survives_json() -> None:
     columns = {"n": ["0", "2", ""], "w": ["x", "", "y"], "d": ["2024-01-01", "2024-01-02 03:04", ""]}
     schema, encoder = fitted(**columns)

@@ -77,8 +77,17 @@ def test_vus_pr_agrees_with_its_definition(seed: int) -> None:
 def test_perfect_scores_have_a_volume_near_one_and_no_labels_none() -> None:
     anomaly = np.zeros(300, bool)
     anomaly[100:150] = True
-    assert range_pr(anomaly.astype(float) + np.linspace(0, 0.1, 300), anomaly, 0) == pytest.approx(1)
+    perfect = anomaly + np.linspace(0, 0.1, 300)
+    assert range_pr(perfect, anomaly, 0) == pytest.approx(1)
+    assert 0.9 < vus_pr(perfect, anomaly, 20) <= 1
+    assert vus_pr(1 - perfect, anomaly, 20) < 0.2
     assert np.isnan(vus_pr(np.zeros(300), np.zeros(300, bool)))
+
+
+def test_of_overlapping_fringes_the_higher_counts() -> None:
+    soft = fringe(np.array([1, 0, 0, 0, 1], bool), 4)
+    near, middle = np.sqrt(1 - 1 / 4), np.sqrt(1 - 2 / 4)
+    np.testing.assert_allclose(soft, [1, near, middle, near, 1])
 
 
 def test_blocks_of_dependent_rows_widen_what_the_promise_allows() -> None:

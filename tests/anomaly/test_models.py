@@ -151,6 +151,19 @@ def test_the_residual_of_principal_components_by_hand() -> None:
     np.testing.assert_allclose(pca.score(torch.tensor([[9.0, 0.0], [1.0, 3.0]])), [0.0, 9.0], atol=1e-5)
 
 
+def test_the_residual_of_one_column_is_its_distance_from_the_mean() -> None:
+    model = PCA.fit(torch.tensor([[1.0], [2.0], [6.0]]), 0)
+    assert model.score(torch.tensor([[3.0], [5.0]])).tolist() == [0.0, 4.0]
+    again = PCA.of_arrays(model.arrays())
+    assert again.score(torch.tensor([[5.0]])).tolist() == [4.0]
+
+
+@pytest.mark.parametrize("model", [Forest, Trees, PCA])
+def test_any_seed_is_taken(model: type[Forest | Trees | PCA]) -> None:
+    fit = model.fit if model is PCA else lambda x, seed: model.fit(x, torch.arange(2), seed)
+    fit(rows(30, 2), 2**40)
+
+
 def test_surprise_by_hand() -> None:
     surprise = Surprise.fit(np.arange(101.0))  # the 90th percentile is 90, the mean excess 5.5
     found = surprise(np.array([-5.0, 50.0, 90.0, 101.0]))
@@ -160,7 +173,11 @@ def test_surprise_by_hand() -> None:
 
 
 def test_equal_scores_give_a_finite_surprise() -> None:
-    assert np.isfinite(Surprise.fit(np.zeros(50))(np.array([-1.0, 0.0, 1.0]))).all()
+    surprise = Surprise.fit(np.zeros(50))
+    assert np.isfinite(surprise(np.array([-1.0, 0.0, 1.0]))).all()
+    assert surprise(np.array([0.0])) == 0.0  # all own scores were as high
+    half = Surprise.fit(np.repeat([1.0, 2.0], 500))
+    np.testing.assert_allclose(half(np.array([1.0, 1.5, 2.0])), [0, -np.log(0.5), -np.log(0.5)], atol=2e-3)
 
 
 def test_joined_surprises_by_hand() -> None:

@@ -71,6 +71,18 @@ def one_class(digit: int) -> tuple[Table, np.ndarray, np.ndarray]:
     return replace(digits, x=digits.x[mine[:120]], y=None), digits.x[mine[120:]], digits.x[others]
 
 
+def test_a_missing_pixel_is_refused_in_fitting_as_in_scoring() -> None:
+    table = one_class(3)[0]
+    detector = Detector.fit(table, "pixels")
+    for row in range(0, 120, 40):  # whether rows with it would fit or calibrate
+        x = table.x.copy()
+        x[row, 9] = np.nan
+        with pytest.raises(InputError, match="column 'pixel_1_1', some row is missing"):
+            Detector.fit(replace(table, x=x), "pixels")
+    with pytest.raises(InputError, match="column 'pixel_1_1', row 80 is missing"):
+        detector.decision_function(x)
+
+
 @pytest.mark.parametrize("kind", ["auto", "pixels", "edges"])
 def test_a_detector_of_one_digit_tells_the_others_and_survives_saving(kind: str, tmp_path: Path) -> None:
     table, same, others = one_class(3)

@@ -63,6 +63,8 @@ def test_pictures_have_the_columns_that_models_of_them_know(tmp_path: Path) -> N
 
 def test_a_first_line_of_numbers_is_a_row(tmp_path: Path) -> None:
     assert read(written(tmp_path, b"1,2\n3,4\n")).to_pydict() == {"x0": ["1", "3"], "x1": ["2", "4"]}
+    pandas = written(tmp_path, b",0,1\n0,5.5,6\n1,5,6.5\n", "pandas.csv")
+    assert read(pandas).column_names == list(load(pandas).columns) == ["", "0", "1"]
 
 
 def test_decimal_commas_count_where_semicolons_separate(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
+from anomaly import scoring
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, reasons
@@ -77,12 +78,41 @@ def test_a_killed_run_goes_on_without_scoring_finished_parts(place: Path, tmp_pa
     assert seen == list(range(128, ROWS, 16))  # two parts of 64 rows were whole
 
 
+def test_a_run_killed_at_its_end_still_says_that_the_file_is_too_short(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = scoring._write_part
+
+    def write(parts: Path, start: int, kept: list[np.ndarray]) -> int:
+        if usual(parts, start, kept) == ROWS:
+            raise KeyboardInterrupt
+        return start + sum(map(len, kept))
+
+    monkeypatch.setattr(scoring, "_write_part", write)
+    with pytest.raises(KeyboardInterrupt):
+        scored(place, tmp_path / "s.csv", stop=ROWS + 50)
+    with pytest.raises(InputError, match=f"ends at row {ROWS}, expected the rows 0 to {ROWS + 50}"):
+        scored(place, tmp_path / "s.csv", stop=ROWS + 50)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts_of_another_call_are_not_taken(place: Path, tmp_path: Path) -> None:
     parts = tmp_path / ".s.csv.parts"
     parts.mkdir()
     (parts / "identity.json").write_text("another")
     np.save(parts / "0.npy", np.full(64, 7.0))
     assert (scored(place, tmp_path / "s.csv")["score"].to_numpy() != 7).all()
+
+
+def test_a_file_changed_inside_a_folder_makes_another_call(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pictures" / "a" / "0.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"one")
+    before = scoring._identity(place / "model", str(tmp_path / "pictures"), Wish(0.05))
+    (tmp_path / "pictures" / "scores.csv").touch()  # what is written there is no picture
+    assert scoring._identity(place / "model", str(tmp_path / "pictures"), Wish(0.05)) == before
+    file.write_bytes(b"another")
+    assert scoring._identity(place / "model", str(tmp_path / "pictures"), Wish(0.05)) != before
 
 
 def test_rows_that_cannot_be_read_leave_nothing(place: Path, tmp_path: Path) -> None:
@@ -116,6 +146,12 @@ def test_contributions_sum_to_the_score(place: Path) -> None:
         for orders in (QUICK, 8):
             phi = contributions(detector, x[i], novel[i], int(reference), orders)
             assert phi.sum() == pytest.approx(score[i] - normal[reference], abs=1e-6)
+
+
+def test_the_nearest_normal_row_is_found_far_from_zero(place: Path) -> None:
+    detector = Detector.load(place / "model")
+    detector.references = 1e8 + np.random.default_rng(0).normal(size=(50, 4))
+    assert nearest_reference(detector, detector.references + 0.01).tolist() == list(range(50))
 
 
 def test_a_column_that_is_as_expected_contributes_nothing(place: Path) -> None:
@@ -152,6 +188,8 @@ def test_fdr_flags_fewer_rows_than_its_rate_as_alpha(place: Path, tmp_path: Path
     rank = np.round(found["p_value"].to_numpy() * 81).astype(int) - 1
     limit = discoveries(np.bincount(rank, minlength=81), 0.2)
     np.testing.assert_array_equal(found["anomaly"], found["p_value"].to_numpy() <= limit + 1e-12)
+    alone = scored(place, tmp_path / "alone.parquet", alpha=0.2)["anomaly"].to_numpy()
+    assert found["anomaly"].to_numpy().sum() < alone.sum()
     assert 30 <= found["anomaly"].to_numpy().sum() < ROWS / 2
 
 

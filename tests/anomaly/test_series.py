@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
@@ -13,6 +14,7 @@ from anomaly import forecast, series, window_models, windows
 from anomaly.detector import Detector
 from anomaly.explain import reasons
 from anomaly.lineup import Lineup
+from anomaly.models import Member
 from anomaly.windows import Windows, stream
 from generative.parts.networks import Network
 from generative.parts.rows import Form
@@ -117,6 +119,23 @@ def test_parts_are_disjoint_with_gaps_and_without_labelled_rows() -> None:
     assert set(range(WINDOW - 1, 600)) - set(learn) == set(range(100, 110 + WINDOW - 1))
 
 
+def test_features_and_scales_are_not_learned_from_labelled_rows() -> None:
+    rng = np.random.default_rng(0)
+    columns = {"v": rng.normal(size=600), "w": rng.choice(["x", "y"], 600).astype(object)}
+    columns["v"][50], columns["w"][50] = 1e4, "BAD"
+    table = pa.table(columns | {"machine": ["a", "b"] * 300})
+    found = series.of_table(table, 4, name="machine")
+    found.strange[50] = True
+    for own in (False, True):
+        encoder = series.fit(found, "pca", own_scale=own).encoder
+        number, word = encoder.codings
+        assert number.scale == pytest.approx(1, abs=0.1)
+        assert set(word.words) == {"x", "y"}
+        assert encoder.rows == 359
+    assert encoder.own is not None
+    assert encoder.own.spread.max() < 1.2
+
+
 @pytest.mark.parametrize("kind", ["pca", "forest", "memory", "calm"])
 def test_other_models_look_at_windows_too(kind: str, tmp_path: Path) -> None:
     detector = series.fit(series.of_table(rows(400, 0), 8), kind, alpha=0.1)
@@ -143,6 +162,18 @@ def test_other_models_look_at_windows_too(kind: str, tmp_path: Path) -> None:
 def test_times_that_do_not_grow_are_refused(place: Path, change, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Detector.load(place / "model").decision_function(change(rows(60, 3)), "t")
+
+
+def test_scores_of_windows_that_are_no_numbers_are_refused_when_fitting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Lost:
+        def score(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(x),), torch.nan)
+
+    monkeypatch.setattr("anomaly.series.fit_window_member", lambda *_: Member("vae", Lost(), None))
+    with pytest.raises(InputError, match=r"\d+ of \d+ normal rows have scores that are NaN"):
+        series.fit(series.of_table(rows(300, 0), 4), "vae")
 
 
 def test_a_time_may_be_a_number_and_is_never_an_input() -> None:

@@ -120,6 +120,23 @@ def test_the_guard_takes_a_collapsed_generator_back() -> None:
         assert all(torch.equal(value, best[name]) for name, value in network.state_dict().items())
 
 
+def test_rows_of_a_sorted_file_are_watched_from_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """800 rows in two far groups, one after the other: samples of the first alone cover no more than half."""
+    rows = torch.randn(800, 2, generator=torch.Generator().manual_seed(0))
+    rows[400:] += 100
+    y = torch.arange(2).repeat_interleave(400)
+    learner = learned(rows, y, steps=1, conditional=True)
+    x, labels = learner.watched
+    assert len(x) == 500
+    assert torch.equal(labels, (x[:, 0] > 50).long())
+    assert 0.4 < labels.double().mean() < 0.6
+    for share, drawn in ((1.0, rows), (0.5, rows[:400].repeat(2, 1))):
+        some = drawn[torch.linspace(0, 799, 500).long()]
+        monkeypatch.setattr(learner.model, "sample", lambda *_, some=some: some)
+        assert learner.model.measure(rows, y)[0] == pytest.approx(share, abs=0.1)
+    assert learner.guard()["sample/coverage"] == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 15), (1, 5, 3)])
 def test_pictures_of_any_size_are_made(shape: tuple[int, ...]) -> None:
     rows = torch.rand(40, math.prod(shape), generator=torch.Generator().manual_seed(0))

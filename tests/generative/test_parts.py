@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from generative.data import load
 from generative.judge import judge_of
 from generative.parts import bounds
 from generative.parts.likelihoods import UNSEEN, Mixed, categorical_nll, values_of
+from generative.parts.manifold import radii
 from generative.parts.networks import Plan, SignalEncoder, decoder, encoder, sizes
 from generative.parts.rows import Form, Scale
-from generative.quality import frechet, kid, nearest, quality, told_apart, told_p_value
+from generative.quality import Quality, frechet, kid, nearest, quality, told_apart, told_p_value
 from generative.registry import parts
 from training.errors import InputError
 from training.networks import LayerConfig
@@ -219,11 +221,27 @@ def test_a_linear_vae_finds_the_principal_plane_and_the_bound_tightens_with_k() 
     assert many == pytest.approx(exact.item(), abs=0.2)
 
 
-def test_importance_samples_train_and_collapse_is_told() -> None:
+def test_an_update_weighs_its_draws_by_importance() -> None:
+    """−log of the mean weight is below the mean of −log of each, which is what the plain bound would say."""
     rows = torch.randn(300, 3, generator=G)
-    cfg = vae.Config(latent=2, hidden=(8,), samples=5, warm_up=0, run=RunConfig(steps=20, device="cpu"))
-    seen = [m for _, m in vae.train(cfg, vae.Learner(cfg, rows))]
-    assert all(float(m["loss/importance"]) <= float(m["loss/negative_elbo"]) + 1.0 for m in seen)
+    cfg = vae.Config(latent=2, hidden=(8,), samples=50, warm_up=0, run=RunConfig(steps=20, device="cpu"))
+    learner = vae.Learner(cfg, rows)
+    list(vae.train(cfg, learner))
+    x, noise = (
+        learner.x[torch.arange(300)],
+        torch.randn(50, 300, 2, generator=torch.Generator().manual_seed(0)),
+    )
+    with torch.no_grad():
+        mean, log_var = learner.model.posterior(x)
+        z = mean + (0.5 * log_var).exp() * noise
+        log_w = bounds.log_weights(learner.model.nll(x, z), noise, z, log_var)
+    found = float(learner.update(x, None, noise, 1.0)["loss/importance"])
+    assert found == pytest.approx(float((math.log(50) - log_w.logsumexp(0)).mean()), abs=1e-5)
+    assert found < -float(log_w.mean()) - 0.01
+
+
+def test_collapse_is_told() -> None:
+    rows = torch.randn(300, 3, generator=G)
     cfg = vae.Config(
         latent=2,
         hidden=(8,),
@@ -232,7 +250,7 @@ def test_importance_samples_train_and_collapse_is_told() -> None:
         optim=OptimConfig(lr=2e-2),
         run=RunConfig(steps=200, device="cpu"),
     )
-    with pytest.warns(UserWarning, match="posterior collapse: 0 of 2 latent numbers"):
+    with pytest.warns(UserWarning, match="posterior collapse: 0 of 2 latent dimensions"):
         list(vae.train(cfg, vae.Learner(cfg, rows)))
 
 
@@ -281,6 +299,23 @@ def test_distances_of_distributions_by_hand() -> None:
     assert (place.tolist(), distance.tolist()) == ([0, 2], [0.5, 0.25])
 
 
+def test_equal_rows_far_from_zero_are_no_distance_apart() -> None:
+    """Pairs of equal rows, more than cdist takes without a product of matrices."""
+    x = 1e3 + torch.randn(30, 64, generator=torch.Generator().manual_seed(0))
+    x = x.repeat_interleave(2, 0)
+    assert radii(x, 1).tolist() == [0.0] * 60
+    place, distance = nearest(x[::2], x[::2])
+    assert place.tolist() == list(range(30))
+    assert distance.tolist() == [0.0] * 30
+    apart = (x[::2, None].double() - x[None, ::2].double()).norm(dim=2).sort().values
+    torch.testing.assert_close(radii(x[::2].double(), 3), apart[:, 3])
+
+
+def test_no_distance_over_none_is_even_and_any_other_is_without_bound() -> None:
+    assert Quality({"frechet": 0.0}, {"frechet": 0.0}, 20).ratio == 1.0
+    assert Quality({"frechet": 2.0}, {"frechet": 0.0}, 20).ratio == math.inf
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     table = load("digits")
@@ -300,9 +335,16 @@ def test_the_judge_is_kept_for_the_same_rows_and_made_anew_for_others(judged, tm
     monkeypatch.setattr(generative.judge, "STEPS", 3)
     first = judge_of(table, fit, tmp_path / "judge").name
     assert judge_of(table, fit).name == first  # learning is the same each time
-    monkeypatch.setattr(generative.judge, "STEPS", 4)
-    assert judge_of(table, fit, tmp_path / "judge").name == first  # from its folder
+    with monkeypatch.context() as patch:
+        patch.setattr(generative.judge.Judge, "learn", None)
+        assert judge_of(table, fit, tmp_path / "judge").name == first  # from its folder
     assert judge_of(table, fit[::-1].copy(), tmp_path / "judge").name != first
+    judge_of(table, fit, tmp_path / "judge")
+    relabelled = replace(table, y=(table.y + 1) % 10)
+    assert judge_of(relabelled, fit, tmp_path / "judge").name != first
+    judge_of(table, fit, tmp_path / "judge")
+    monkeypatch.setattr(generative.judge, "STEPS", 4)
+    assert judge_of(table, fit, tmp_path / "judge").name != first
 
 
 def test_quality_tells_rows_from_noise_and_from_one_row(judged) -> None:

@@ -25,7 +25,7 @@ def test_a_model_that_encodes_is_mapped_by_what_it_encodes() -> None:
     cfg = vae.Config(latent=1, hidden=(8,), warm_up=1)
     detector = Detector.fit(TABLE, "vae", cfg=replace(cfg, run=replace(cfg.run, steps=20, evaluate_every=20)))
     normal, others = places(detector, detector.references[:5])
-    assert (normal[:, 1] == 0).all()  # one latent number has one direction
+    assert (normal[:, 1] == 0).all()  # one latent dimension has one direction
     assert others.shape == (5, 2)
 
 
