@@ -20,6 +20,7 @@ from anomaly.windows import CELLS
 from training.seeds import numpy_generator
 
 QUICK, CAREFUL = 2, 32  # orders
+FAR = 3.0  # deviations
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class Reason:
 
 
 def nearest_reference(detector: Detector, x: Float[np.ndarray, "B F"]) -> Int[np.ndarray, " B"]:
-    """Which of the detector's normal rows is nearest to each row."""
+    """Which of the detector's normal rows is nearest to each row.
+
+    A feature that is far off counts as FAR: what is strange about a row must not choose what it is compared
+    with, or columns that hang together change as well, and take the blame.
+    """
     width = detector.references.std(0)  # 1 or so, but for models that look at raw columns
     width = np.where(width > 0, width, 1.0)
-    middle = detector.references.mean(0)  # of raw columns far from zero the squares would keep no digit
-    rows, normal = (x - middle) / width, (detector.references - middle) / width
-    return (np.square(normal).sum(1) - 2 * rows @ normal.T).argmin(1)
+    normal = detector.references / width
+    apart = (np.minimum(np.abs(row / width - normal), FAR) for row in x)
+    return np.array([np.square(off).sum(1).argmin() for off in apart], int)
 
 
 def contributions(
