@@ -172,12 +172,14 @@ def test_surprise_by_hand() -> None:
     np.testing.assert_array_equal(again(np.arange(200.0)), surprise(np.arange(200.0)))
 
 
-def test_equal_scores_give_a_finite_surprise() -> None:
+def test_equal_scores_give_a_finite_surprise_and_do_not_count_as_higher() -> None:
     surprise = Surprise.fit(np.zeros(50))
     assert np.isfinite(surprise(np.array([-1.0, 0.0, 1.0]))).all()
-    assert surprise(np.array([0.0])) == 0.0  # all own scores were as high
+    assert surprise(np.array([0.0])) == pytest.approx(-np.log(0.1))  # the tail begins there
     half = Surprise.fit(np.repeat([1.0, 2.0], 500))
-    np.testing.assert_allclose(half(np.array([1.0, 1.5, 2.0])), [0, -np.log(0.5), -np.log(0.5)], atol=2e-3)
+    np.testing.assert_allclose(
+        half(np.array([1.0, 1.5, 2.0])), [-np.log(0.5), -np.log(0.5), -np.log(0.1)], atol=2e-3
+    )
 
 
 def test_joined_surprises_by_hand() -> None:
