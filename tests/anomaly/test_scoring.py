@@ -200,3 +200,13 @@ def test_the_summary_names_the_strangest_rows(place: Path, tmp_path: Path) -> No
     scores = csv.read_csv(tmp_path / "s.csv")["score"].to_numpy()
     assert [row for row, _, _ in found.top] == list(np.argsort(-scores, kind="stable")[: len(found.top)])
     json.dumps(found.top)
+
+
+def test_what_is_strange_does_not_choose_the_normal_row_it_is_explained_by() -> None:
+    """Of rows at (0, 0) and (9, 5) the first is like (99, 0) but for the strange column, though farther."""
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((400, 1)) < 0.5, [[0.0, 0.0]], [[9.0, 5.0]]) + 0.1 * rng.normal(size=(400, 2))
+    detector = Detector.fit(x, "nearest")
+    seen = detector.seen(np.array([[99.0, 0.0]]))
+    nearest = detector.references[nearest_reference(detector, seen.x)[0]]
+    assert detector.shown(nearest, 1).startswith(("0", "-0"))
