@@ -16,6 +16,7 @@ from envs.recording import drawing
 from envs.vector import split
 from generative import data
 from lab.snapshots import episode, snapshots
+from lab.trust import check_trust
 from training import distributed, session
 from training.config import from_dict
 from training.diagnostics import dead_units
@@ -38,8 +39,11 @@ def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
     return session.begin(path, kind, cfg, _work(kind, cfg), said)
 
 
-def go_on(path: Path) -> Outcome | None:
-    """Goes on with the run of `path` from its last checkpoint, or from its start; None if it is finished."""
+def go_on(path: Path, trust: bool = False) -> Outcome | None:
+    """Goes on with the run of `path` from its last checkpoint, or from its start; None if it is finished.
+
+    With `trust` the class that it may name as its environment is imported.
+    """
     found = read_config(path)
     kind = found["kind"]
     if kind in agents.registry.ENGINES:
@@ -48,6 +52,7 @@ def go_on(path: Path) -> Outcome | None:
     if kind not in modules:
         raise InputError(f"{path} is a run of {kind!r}, expected one of {', '.join(modules)}")
     cfg = from_dict(modules[kind].Config, found["config"], f"{path}/config.json")
+    check_trust(getattr(cfg, "env", None), trust, path)
     return session.go_on(path, kind, cfg, partial(_work, kind, cfg))
 
 

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lab.trust import check_trust
 from training.errors import InputError
-from training.files import read_json, writing
+from training.files import writing
+from training.folder import read_config
 
 SETTINGS = "settings.json"
 
@@ -31,7 +33,7 @@ def learn_seeds(kind: str, cfg: Any, path: Path, seeds: int) -> None:
     with writing(path / SETTINGS) as file:
         told = {"kind": kind, "seeds": numbers, "config": asdict(cfg)}
         file.write(json.dumps(told, indent=1).encode())
-    _learn(kind, path, numbers)
+    _learn(kind, path, numbers, trust=True)  # the user has named all that is in the settings
 
 
 def is_set(path: Path) -> bool:
@@ -39,23 +41,30 @@ def is_set(path: Path) -> bool:
     return (path / SETTINGS).is_file() and not (path / "config.json").exists()
 
 
-def go_on_with_seeds(path: Path) -> None:
+def go_on_with_seeds(path: Path, trust: bool = False) -> None:
     """Goes on with the runs of `learn_seeds` that were stopped, and begins those that never were.
+
+    With `trust` the class that they may name as their environment is imported.
 
     Raises:
         InputError: when a run fails, and for settings that name no seeds.
     """
-    found = read_json(path / SETTINGS)
-    if not (isinstance(found, dict) and isinstance(found.get("seeds"), list)):
+    found = read_config(path / SETTINGS)
+    seeds = found.get("seeds")
+    if not (isinstance(seeds, list) and all(type(seed) is int for seed in seeds)):
         raise InputError(f"{path / SETTINGS} names no seeds, expected what `lab train --seeds` wrote")
-    _learn(found["kind"], path, found["seeds"])
+    check_trust(found["config"].get("env"), trust, path / SETTINGS)
+    _learn(found["kind"], path, seeds, trust)
 
 
-def _learn(kind: str, path: Path, seeds: Sequence[int]) -> None:
+def _learn(kind: str, path: Path, seeds: Sequence[int], trust: bool) -> None:
+    told = ["--trust"] if trust else []
+
     def words(run: Path, seed: int) -> list[str]:
         if (run / "config.json").exists():
-            return ["resume", str(run)]
-        return ["train", kind, "--config", str(path / SETTINGS), "--seed", str(seed), "--dir", str(run)]
+            return ["resume", str(run), *told]
+        new = ["--config", str(path / SETTINGS), "--seed", str(seed), "--dir", str(run)]
+        return ["train", kind, *new, *told]
 
     def learn(seed: int) -> int:
         return subprocess.run([sys.executable, "-m", "lab", *words(path / f"seed_{seed}", seed)]).returncode

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import tyro
 
-from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper
 from anomaly.monitor_live import Verdict
@@ -21,6 +20,7 @@ from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.arguments import parse
 from lab.monitor_policy import checked
+from lab.trust import load
 from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
@@ -54,6 +54,7 @@ class Watch:
     every: int = 5  # steps between lines, beside those on which something happens
     frames: Path | None = None  # a new folder for a picture of each line's step
     pause_s: float = 0.0  # seconds between steps
+    trust: bool = False  # import the class that the run names as its environment: its code runs
 
     def __post_init__(self) -> None:
         if self.fault not in KINDS:
@@ -70,7 +71,7 @@ def main(words: list[str]) -> None:
     told: Watch = parse(Watch, words, "lab watch", "An agent plays an episode, its monitor beside it.")
     set_process()
     read_config(told.run)
-    agent = registry.load(told.run / "model")
+    agent = load(told.run, told.trust)
     folder = told.run / "monitor" / "model"
     if not folder.exists():
         raise InputError(f"{told.run} has no monitor, expected one: `lab monitor {told.run}` makes it")
