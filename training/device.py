@@ -1,7 +1,7 @@
 """Where tensors live and how functions of tensors are run: the only file that knows device names."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
@@ -73,11 +73,20 @@ def fast(function: Callable[P, R], mode: Mode, precision: Precision = "fp32") ->
 def _autocast(function: Callable[P, R], dtype: torch.dtype) -> Callable[P, R]:
     @wraps(function)
     def cast(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        device = next(_tensors(args)).device.type
         with torch.autocast(device, dtype):
             return function(*args, **kwargs)
 
     return cast
+
+
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
+    """The tensors among values, and in the tuples among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _tensors(value)
 
 
 def set_process(threads: int = 1, precision: Precision = "fp32") -> None:
