@@ -1,6 +1,7 @@
 """Environments in processes of their own, and environments that hang or die."""
 
 import os
+import random
 import signal
 import time
 from functools import partial
@@ -138,6 +139,55 @@ def test_a_run_with_processes_goes_on_where_it_was(tmp_path: Path) -> None:
     assert equal(played(other, 9), played(one, 9))
     one.close()
     other.close()
+
+
+class Slow(Troubled):
+    """Takes a tenth of a second for a step, of thirty, and for the reset."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        time.sleep(0.1)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple:
+        time.sleep(0.1)
+        obs, reward, *_ = super().step(action)
+        return obs, reward, self.steps == 30, False, {}
+
+
+def _slow(index: int) -> Replayable:
+    return Replayable(Slow("play", Path()), index)
+
+
+def test_an_episode_may_take_as_long_to_play_again_as_it_took() -> None:
+    one, other = VectorEnv(Workers(_slow, 1, limit_s=0.8), 3), VectorEnv(Workers(_slow, 1, limit_s=0.8), 3)
+    rows = [one.step(torch.zeros(1, dtype=torch.int64)) for _ in range(12)]
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.obs, rows[-1].next_obs)
+    one.close()
+    other.close()
+
+
+class Careless(Troubled):
+    """Begins with numbers that are nobody's own."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        drawn = np.random.random() + random.random() + torch.rand(()).item()
+        return np.array([drawn], np.float32), {}
+
+
+def _careless(index: int) -> Replayable:
+    return Replayable(Careless("play", Path()), index)
+
+
+def test_workers_that_draw_from_what_is_nobodys_own_draw_different_numbers_that_repeat() -> None:
+    shown = []
+    for seed in (3, 3, 4):
+        envs = VectorEnv(Workers(_careless, 4), seed)
+        shown.append(envs.obs[:, 0].tolist())
+        envs.close()
+    assert len(set(shown[0])) == 4
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_workers_are_a_backend() -> None:
