@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lab.trust import check_trust
@@ -16,6 +18,7 @@ from training.files import writing
 from training.folder import read_config
 
 SETTINGS = "settings.json"
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def learn_seeds(kind: str, cfg: Any, path: Path, seeds: int) -> None:
@@ -66,11 +69,48 @@ def _learn(kind: str, path: Path, seeds: Sequence[int], trust: bool) -> None:
         new = ["--config", str(path / SETTINGS), "--seed", str(seed), "--dir", str(run)]
         return ["train", kind, *new, *told]
 
-    def learn(seed: int) -> int:
-        return subprocess.run([sys.executable, "-m", "lab", *words(path / f"seed_{seed}", seed)]).returncode
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        codes = list(pool.map(learn, seeds))
+    codes, number = _together([words(path / f"seed_{seed}", seed) for seed in seeds])
+    if number is not None:
+        print(f"{path}: interrupted (`lab resume {path}` goes on)")
+        raise SystemExit(128 + number)
     if any(codes):
         failed = [f"seed_{seed} ended with {code}" for seed, code in zip(seeds, codes, strict=True) if code]
         raise InputError(f"{path}: {', '.join(failed)}, expected 0; `lab resume {path}` goes on with them")
+
+
+def _together(calls: Sequence[list[str]]) -> tuple[list[int], int | None]:
+    """The exit codes of calls of `lab`, as many at once as there are cores for this process; and the signal
+    that ended them early, if one did: it is passed on to those that run, and no other begins."""
+    running: set[subprocess.Popen[bytes]] = set()
+    told: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        for process in tuple(running):
+            process.send_signal(number)
+
+    def call(words: list[str]) -> int:
+        if told:
+            return 128 + told[0]
+        # In a group of its own, so that what a terminal sends to all reaches it once, by `pass_on`.
+        process = subprocess.Popen([sys.executable, "-m", "lab", *words], process_group=0)
+        running.add(process)
+        if told:  # while it started
+            process.send_signal(told[0])
+        code = process.wait()
+        running.discard(process)
+        return code
+
+    before = {number: signal.signal(number, pass_on) for number in ENDS}
+    try:
+        with ThreadPoolExecutor(_cores()) as pool:
+            codes = list(pool.map(call, calls))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return codes, told[0] if told else None
+
+
+def _cores() -> int | None:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,5 +1,9 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,6 +11,7 @@ import pytest
 
 from agents import ppo
 from lab.commands import compare, report, resume, train
+from tests.processes import ENVIRONMENT
 from training.errors import InputError
 from training.folder import RunFolder
 from training.run import RunConfig
@@ -81,6 +86,26 @@ def test_seeds_are_trained_side_by_side_and_judged_as_one(tmp_path: Path, monkey
         train.main(["ppo", "--seeds", "2", "--dir", "two"])
     with pytest.raises(InputError, match="seeds is 0"):
         train.main(["ppo", "--seeds", "0"])
+
+
+def test_a_signal_ends_all_seeds_where_they_can_go_on(tmp_path: Path) -> None:
+    words = ["train", "ppo", "--seeds", "3", "--steps", "10000000", "--evaluate-every", "0", "--dir", "set"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab", *words],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob("set/seed_*/metrics.jsonl")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "set: interrupted (`lab resume set` goes on)" in said
+    for run in tmp_path.glob("set/seed_*"):  # nobody has it open
+        RunFolder.reopen(run).close()
+    assert list(tmp_path.glob("set/seed_*/resume/*"))
 
 
 def test_the_report_draws_layers_and_a_range_test(tmp_path: Path, monkeypatch, capsys) -> None:
