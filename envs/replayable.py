@@ -43,8 +43,7 @@ class Replayable(gym.Wrapper):
         acts = env.action_space
         self._cast = acts if isinstance(acts, gym.spaces.Box) and acts.dtype != np.float32 else None
         seen, forbids = env.observation_space, choices(acts) > 0
-        # Where a reset gives a mask it is part of what is seen, unless that is a picture.
-        self._no_mask = forbids and not isinstance(seen, MaskedBox) and len(seen.shape or ()) == 1
+        self._no_mask = forbids and not isinstance(seen, MaskedBox)  # a reset's mask is part of what is seen
         self._first: int | None = None  # the seed of the first reset
         self._actions: list[Any] = []
 

@@ -88,6 +88,7 @@ class Replay:
     """The last `capacity` experiences, each field one tensor: 48 bytes each for CartPole.
 
     Of a `picture` (C, H, W) every frame is kept once, as bytes: 7.2 KB an experience of 84 by 84 pixels.
+    `agents.parts.frames` says what is a frame.
     With `normalise`, rewards are divided by the deviation of their discounted sum when they are taken, old
     ones too: what is kept stays true while the deviation grows.
     """
