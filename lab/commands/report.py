@@ -101,7 +101,7 @@ def main(words: list[str]) -> None:
 
 def _video(run: Path, name: str, trust: bool) -> tuple[str, str]:
     """An episode of an agent as an image of a page, and what it shows; written beside the model too."""
-    from envs.recording import film  # a second of imports that pages without a video do without
+    from envs.drawing import film  # a second of imports that pages without a video do without
     from lab.trust import load
 
     agent = load(run, trust)
