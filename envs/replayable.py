@@ -79,8 +79,10 @@ class Replayable(gym.Wrapper):
         return obs, reward, bool(terminated), bool(truncated), info
 
     def _named(self, call: Callable[[], T]) -> T:
+        # Signals go to the main thread: one that comes from another would end what that one does.
+        alarm = self._alarm and threading.current_thread() is threading.main_thread()
         try:
-            if self._alarm:
+            if alarm:
                 signal.setitimer(signal.ITIMER_REAL, self._limit_s)
             return call()
         except _Hangs:
@@ -91,7 +93,7 @@ class Replayable(gym.Wrapper):
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise self._error(f"raised {what} {place}") from error
         finally:
-            if self._alarm:
+            if alarm:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _check(self, obs: Any, reward: Any) -> None:

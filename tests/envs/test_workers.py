@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_an_environment_that_hangs_in_this_process_is_said_by_name(tmp_path: Pat
         env.step(2)
     assert time.monotonic() - before < 5
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_an_alarm_for_another_thread_does_not_end_what_this_one_does() -> None:
+    env = Replayable(Slow("play", Path()), limit_s=0.05)  # made in this thread, played in another
+    shown: list[Any] = []
+    player = threading.Thread(target=lambda: shown.append(env.reset(seed=3)))
+    player.start()
+    time.sleep(0.3)
+    player.join()
+    assert len(shown) == 1
 
 
 def test_a_run_with_processes_goes_on_where_it_was(tmp_path: Path) -> None:
