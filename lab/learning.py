@@ -12,7 +12,7 @@ import generative.registry
 from agents.evaluation import evaluate
 from envs import make
 from envs.checking import check
-from envs.recording import drawing
+from envs.drawing import drawing
 from envs.vector import split
 from generative import data
 from lab.snapshots import episode, snapshots
@@ -101,6 +101,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
         show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=about if checkpoint_every else "",
         checkpoint_every=checkpoint_every,
+        close=envs.close,
+        alike={"smooth": "net"},
     )
 
 
@@ -114,6 +116,7 @@ def engine_work(kind: str, cfg: Any) -> Work:
         subject=cfg.env,
         show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=f"{cfg.algo} of another library: its runs cannot be resumed",
+        close=learner.close,
     )
 
 
