@@ -90,7 +90,8 @@ class Replay:
     Of a `picture` (C, H, W) every frame is kept once, as bytes: 7.2 KB an experience of 84 by 84 pixels.
     `agents.parts.frames` says what is a frame.
     With `normalise`, rewards are divided by the deviation of their discounted sum when they are taken, old
-    ones too: what is kept stays true while the deviation grows.
+    ones too: what is kept stays true while the deviation grows. They are not clipped, unlike those of
+    `RewardNorm.scaled`: R sums several, and a rare large one is met again and again.
     """
 
     def __init__(
