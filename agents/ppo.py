@@ -81,14 +81,18 @@ def ppo_loss(
     advantage: Float[Tensor, " B"],
     value: Float[Tensor, " B"],
     value_target: Float[Tensor, " B"],
+    entropy: Float[Tensor, " B"] | None = None,
     *,
     clip: float,
     value_coef: float,
+    entropy_coef: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """L_π + c_V L_V of the module docstring; advantages come normalised."""
+    """L of the module docstring; advantages come normalised, entropy where it has a weight."""
     policy_loss = clipped(log_prob, old_log_prob, advantage, clip)
     value_loss = F.mse_loss(value, value_target)
     loss = policy_loss + value_coef * value_loss
+    if entropy is not None:
+        loss = loss - entropy_coef * entropy.mean()
     return loss, {"loss/policy": policy_loss.detach(), "loss/value": value_loss.detach()}
 
 
@@ -181,11 +185,11 @@ class Learner:
             advantage,
             value,
             value_target,
+            head.entropy(outputs) if cfg.entropy_coef else None,  # which costs time
             clip=cfg.clip,
             value_coef=cfg.value_coef,
+            entropy_coef=cfg.entropy_coef,
         )
-        if cfg.entropy_coef:
-            loss = loss - cfg.entropy_coef * head.entropy(outputs).mean()
         metrics["grad/norm"] = self.optimizer.descend(loss, cfg.max_norm)
         return metrics
 
