@@ -19,7 +19,8 @@ from envs import Transition
 from training.errors import InputError
 from training.state import capture, restore
 
-MARGIN = 8  # there is room for a frame more in as many experiences: for the beginnings of episodes
+MARGIN = 8  # one spare frame per 8 experiences, for first frames of episodes
+SPARE = 1_000  # and no fewer than these
 
 
 class Experience(NamedTuple):
@@ -104,7 +105,7 @@ class Replay:
         normalise: bool = False,
     ) -> None:
         self.capacity, self.windows, self.device = capacity, windows, device
-        room = capacity + max(capacity // MARGIN, 1_000)
+        room = capacity + max(capacity // MARGIN, SPARE)
         self.frames = Frames(picture, room, device) if picture else None
         self.rewards = RewardNorm(windows.gamma, torch.device(device)) if normalise else None
         self.added = 0  # experiences ever added

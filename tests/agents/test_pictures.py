@@ -110,7 +110,10 @@ def test_frames_go_on_where_they_were() -> None:
     assert other.frames.added == one.frames.added  # type: ignore[union-attr]
 
 
-def test_old_frames_give_way_and_are_missed_when_they_are_still_needed() -> None:
+def test_old_frames_give_way_and_are_missed_when_they_are_still_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agents.parts.replay.SPARE", 20)
     envs = make("probe/camera-v0", 2, seed=0)
     replay = Replay(24, Windows(1, 0.9), picture=envs.spaces.picture)
     plain = Replay(24, Windows(1, 0.9))
@@ -120,6 +123,7 @@ def test_old_frames_give_way_and_are_missed_when_they_are_still_needed() -> None
         plain.add(rows)
     assert torch.equal(replay.take(torch.arange(24)).obs, plain.take(torch.arange(24)).obs)
     assert replay.frames is not None
+    assert replay.frames.added > 2 * replay.frames.room  # frames have given way
     replay.frames = Frames(envs.spaces.picture, 20)
     with pytest.raises(InputError, match="its frames do not suffice"):
         replay.add(rollout(envs, 12))
