@@ -2,8 +2,8 @@
 
 The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one after another:
 
-    obs (rows, O) f4 · action (rows,) i8 or (rows, A) f4, as the environment got it · reward (rows,) f4
-    next_obs (rows, O) f4 · terminated (rows,) bool · truncated (rows,) bool · fault (rows,) bool
+    obs (rows, O) f4 · action (rows,) or (rows, K) i8, or (rows, A) f4, as the environment got it
+    reward (rows,) f4 · next_obs (rows, O) f4 · terminated, truncated, fault (rows,) bool
     length (E,) i8: steps of each episode · seed (E,) i8: what each was reset with · env: the id, text
     first, actions: discrete actions are first .. first + actions - 1; `actions` is 0 for continuous ones
 """
