@@ -8,8 +8,9 @@
 Differs from the papers: several environments play `collect` steps, then `updates` minibatches follow at
 once. All their targets y come from one pass before the first, so that the choosing Q is as old as the
 rollout; the slow Q̄ is a copy made every `target_every` rollouts. The learning rate falls linearly to zero
-over the run. Rewards may be scaled by a constant. Rewards of n steps are those of the actions that were
-taken, explored ones too, and are not corrected for it.
+over the run. Adam takes the place of RMSProp; errors are not clipped, gradients are, by norm. Rewards may be
+scaled by a constant or by the deviation of their discounted sums, and observations normalised. Rewards of n
+steps are those of the actions that were taken, explored ones too, and are not corrected for it.
 
     lab train dqn --env CartPole-v1
 """

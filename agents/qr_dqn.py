@@ -8,7 +8,8 @@ quantiles of the return at τ_i = (2i − 1) / 2K; their mean is Q(s, a).
 
 Differs from the paper: Q chooses and the slow θ̄ judges, as in double Q-learning; several environments play
 `collect` steps, then `updates` minibatches follow at once, whose targets come from one pass before the first.
-The learning rate falls linearly to zero over the run. Rewards may be scaled by a constant.
+The learning rate falls linearly to zero over the run; gradients are clipped by norm. Rewards may be scaled by
+a constant or by the deviation of their discounted sums, and observations normalised.
 
     lab train qr_dqn --env CartPole-v1
 """

@@ -8,7 +8,8 @@
 with a squashed normal policy, and H̄ = −(numbers of an action). Q̄ follows Q: Q̄ ← Q̄ + τ (Q − Q̄).
 
 Differs from the paper: several environments play `collect` steps, then `updates` minibatches follow; rewards
-may be scaled by a constant; both Q are one batched network.
+may be scaled by a constant, and observations normalised; gradients are clipped by norm; both Q are one
+batched network.
 
     lab train sac --env Pendulum-v1
 """
@@ -44,7 +45,7 @@ class Config:
     updates: int = 8  # minibatches of a bout
     batch: int = 256  # transitions of a minibatch
     replay: int = 100_000  # transitions that are remembered
-    warm_up: int = 1_000  # environment steps of even actions before the first update
+    warm_up: int = 1_000  # steps of uniformly random actions before the first update
     lr: float = 1e-3  # Adam's learning rate, of all three losses
     gamma: float = 0.99  # discount per step
     tau: float = 0.005  # share of the way from Q̄ to Q after each update

@@ -24,7 +24,7 @@ class RunConfig:
     stop_at: float | None = None  # stop when an evaluation's score reaches this
     patience: int = 0  # stop after so many evaluations without a new best, which is then the model; 0: never
     if_nan: Literal["stop", "skip", "roll-back"] = (
-        "stop"  # a loss or gradient that is not finite, which no weight ever sees
+        "stop"  # what to do when a loss or gradient is not finite (that update is never applied)
     )
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     init_from: str | None = None  # a run whose weights are the beginning, where names and shapes fit

@@ -27,7 +27,7 @@ class Experience(NamedTuple):
     """An action with the n steps that followed; the leading axis is `B`."""
 
     obs: Tensor  # (B, O) float32
-    action: Tensor  # (B) int64, or (B, A) float32
+    action: Tensor  # (B) or, of several numbers, (B, K) int64; or (B, A) float32
     reward: Tensor  # (B) float32, R of the module docstring
     discount: Tensor  # (B) float32, d
     next_obs: Tensor  # (B, O) float32, s_{t+m}
@@ -147,7 +147,7 @@ class Replay:
             )
 
     def sample(self, count: int, generator: torch.Generator) -> Experience:
-        """`count` experiences drawn evenly, with replacement."""
+        """`count` experiences drawn uniformly, with replacement."""
         return self.take(torch.randint(len(self), (count,), generator=generator, device=generator.device))
 
     def take(self, index: Int[Tensor, " B"]) -> Experience:

@@ -1,4 +1,4 @@
-"""Code that insists on calling, turned into a generator that is asked."""
+"""Turns a callback-driven loop into a generator."""
 
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
