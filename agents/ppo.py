@@ -12,7 +12,8 @@ Differs from the paper: learning rate and nothing else falls linearly to zero ov
 clipped by norm; rewards may be scaled by a constant, or by the deviation of their discounted sums, and
 observations normalised; epochs may end early when the policy has moved far; values and old
 log-probabilities of a rollout are computed in one batched pass after it, not step by step. Statistics of
-observations change between iterations only, so that every ratio starts at 1.
+observations change between iterations only, so that every ratio starts at 1, but for the rounding of
+updates in bf16 or fp16.
 
     lab train ppo --env CartPole-v1
 """

@@ -18,15 +18,16 @@ R = TypeVar("R")
 
 
 def pick(name: str = "auto") -> torch.device:
-    """The device called `name`; `auto` takes a CUDA GPU, then Apple's, then the CPU.
+    """The device called `name`; `auto` takes a CUDA GPU, else the CPU.
 
+    Apple's is taken by its name alone: it has no numbers of 64 bits, in which running statistics are kept.
     Of several processes on one machine each takes a GPU of its own.
 
     Raises:
         InputError: for a name torch does not know and for a device this machine does not have.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):

@@ -15,7 +15,7 @@ class RunConfig:
 
     steps: int = 100_000  # how long to learn: environment steps of an agent, updates of a model
     seed: int = 0  # of everything random in the run
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    device: str = "auto"  # auto (a CUDA GPU, else the CPU), cpu, cuda, cuda:1, mps
     mode: Mode = "eager"  # how updates are run; compiling costs 6-12 s at the start
     precision: Precision = "fp32"  # of matrix products in updates; weights and losses stay in fp32
     threads: int = 1  # CPU threads of torch; small networks are slower with more
