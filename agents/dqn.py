@@ -23,12 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.parts.explore import play, straight
-from agents.parts.replay import Replay, Windows
+from agents.parts.replay import Replay, Windows, check_replay
 from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation
 from training.optim import Adam, linear
@@ -70,8 +69,7 @@ class Config:
         check_positive(self, "max_norm", "reward_scale", "hidden")
         check_not_negative(self, "warm_up", "explore_steps")
         check_share(self, "gamma", "epsilon", "epsilon_end")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
 
 
 def td_target(

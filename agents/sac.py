@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from agents.parts.heads import SquashedGaussian
 from agents.parts.normalised import Normalised
-from agents.parts.replay import Experience, Replay, Windows
+from agents.parts.replay import Experience, Replay, Windows, check_replay
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_positive, check_share
 from training.device import fast, pick
@@ -62,8 +62,7 @@ class Config:
         check_positive(self, "num_envs", "collect", "updates", "batch", "replay", "lr", "temperature")
         check_positive(self, "max_norm", "reward_scale", "hidden", "warm_up")
         check_share(self, "gamma", "tau")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
 
 
 def critic_loss(

@@ -23,6 +23,12 @@ MARGIN = 8  # one spare frame per 8 experiences, for first frames of episodes
 SPARE = 1_000  # and no fewer than these
 
 
+def check_replay(replay: int, num_envs: int, collect: int) -> None:
+    """Raises InputError for a replay that does not hold what is played between two bouts of learning."""
+    if replay < num_envs * collect:
+        raise InputError(f"replay is {replay}, expected num_envs · collect or more")
+
+
 class Experience(NamedTuple):
     """An action with the n steps that followed; the leading axis is `B`."""
 
