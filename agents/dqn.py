@@ -8,8 +8,9 @@
 Differs from the papers: several environments play `collect` steps, then `updates` minibatches follow at
 once. All their targets y come from one pass before the first, so that the choosing Q is as old as the
 rollout; the slow Q̄ is a copy made every `target_every` rollouts. The learning rate falls linearly to zero
-over the run. Rewards may be scaled by a constant. Rewards of n steps are those of the actions that were
-taken, explored ones too, and are not corrected for it.
+over the run. Adam takes the place of RMSProp; errors are not clipped, gradients are, by norm. Rewards may be
+scaled by a constant or by the deviation of their discounted sums, and observations normalised. Rewards of n
+steps are those of the actions that were taken, explored ones too, and are not corrected for it.
 
     lab train dqn --env CartPole-v1
 """
@@ -22,12 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.parts.explore import play, straight
-from agents.parts.replay import Replay, Windows
+from agents.parts.replay import Replay, Windows, check_replay
 from agents.parts.values import ActionValues, td_loss
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation
 from training.optim import Adam, linear
@@ -69,8 +69,7 @@ class Config:
         check_positive(self, "max_norm", "reward_scale", "hidden")
         check_not_negative(self, "warm_up", "explore_steps")
         check_share(self, "gamma", "epsilon", "epsilon_end")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
 
 
 def td_target(

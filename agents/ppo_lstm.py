@@ -167,6 +167,8 @@ class Learner:
     def __init__(self, cfg: Config, spaces: Spaces) -> None:
         self.cfg, self.spaces = cfg, spaces
         self.device = pick(cfg.run.device)
+        if cfg.run.precision == "fp16" and self.device.type == "cpu":
+            raise InputError("precision is fp16 on a CPU, whose LSTMs expect fp32 or bf16")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(cfg.run.seed, "weights"))
             self.model = RecurrentActorCritic(cfg, spaces).to(self.device)

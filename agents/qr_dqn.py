@@ -8,7 +8,8 @@ quantiles of the return at τ_i = (2i − 1) / 2K; their mean is Q(s, a).
 
 Differs from the paper: Q chooses and the slow θ̄ judges, as in double Q-learning; several environments play
 `collect` steps, then `updates` minibatches follow at once, whose targets come from one pass before the first.
-The learning rate falls linearly to zero over the run. Rewards may be scaled by a constant.
+The learning rate falls linearly to zero over the run; gradients are clipped by norm. Rewards may be scaled by
+a constant or by the deviation of their discounted sums, and observations normalised.
 
     lab train qr_dqn --env CartPole-v1
 """
@@ -22,12 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.parts.explore import play, straight
-from agents.parts.replay import Replay, Windows
+from agents.parts.replay import Replay, Windows, check_replay
 from agents.parts.values import ActionValues, of_action
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
-from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation
 from training.optim import Adam, linear
@@ -68,8 +68,7 @@ class Config:
         check_positive(self, "lr", "target_every", "max_norm", "reward_scale", "hidden")
         check_not_negative(self, "warm_up", "explore_steps")
         check_share(self, "gamma", "epsilon", "epsilon_end")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
 
 
 def quantile_target(

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from agents.parts.explore import play, straight
 from agents.parts.noisy import Noisy
 from agents.parts.priorities import Priorities
-from agents.parts.replay import Experience, Replay, Windows
+from agents.parts.replay import Experience, Replay, Windows, check_replay
 from agents.parts.values import ActionValues, greedy, of_action
 from envs import Spaces, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
@@ -85,8 +85,7 @@ class Config:
         check_positive(self, "lr", "sigma", "target_every", "max_norm", "reward_scale", "hidden")
         check_not_negative(self, "warm_up", "explore_steps")
         check_share(self, "gamma", "epsilon", "epsilon_end", "omega", "beta")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
         if self.noisy and not self.hidden:
             raise InputError(
                 "hidden is empty, expected a layer or more: the first has no noise to explore by"

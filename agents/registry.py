@@ -105,11 +105,14 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Agent:
     kind = description.get("kind")
     if kind not in POLICIES:
         raise InputError(f"{folder} holds a {kind!r}, expected an agent: {', '.join(POLICIES)}")
-    cfg = from_dict((MODULES | ENGINES)[kind].Config, description["config"], f"{folder}/model.json")
-    spaces = from_dict(Spaces, description["spaces"], f"{folder}/model.json")
+    cfg = from_dict((MODULES | ENGINES)[kind].Config, description.get("config"), f"{folder}/model.json")
+    spaces = from_dict(Spaces, description.get("spaces"), f"{folder}/model.json")
+    step = description.get("step")
+    if not isinstance(step, int):
+        raise InputError(f"{folder}/model.json: step is {step!r}, expected int")
     policy = POLICIES[kind](cfg, spaces).to(device)
     try:
         policy.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"{folder}: the weights do not fit: {str(error).splitlines()[-1]}") from None
-    return Agent(kind, cfg, policy, spaces, description["step"])
+    return Agent(kind, cfg, policy, spaces, step)

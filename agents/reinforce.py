@@ -8,7 +8,8 @@ on wait until it has ended.
 
 Differs from the paper: one step of Adam on the rows of all episodes that ended in a rollout; the baseline is
 a network; where a time limit cut an episode off, G goes on with V of the state it was cut off in; rewards may
-be scaled by a constant. An episode longer than a rollout was begun by a slightly older policy.
+be scaled by a constant, and observations normalised. An episode longer than a rollout was begun by a slightly
+older policy.
 
     lab train reinforce --env CartPole-v1
 """
@@ -24,6 +25,7 @@ from agents.parts.actor_critic import ActorCritic
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
+from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation
 from training.optim import Adam, linear
@@ -131,6 +133,13 @@ class Learner:
         going = rollout.valid.any(1).int()
         first = int(going.argmax()) if going.any() else len(going)
         self.waiting = [field[first:] for field in rollout]
+        broken = (~rollout.valid).any(1).nonzero()
+        quiet = len(going) - (int(broken.max()) + 1 if len(broken) else 0)  # steps since an episode ended
+        if (steps := quiet * rollout.valid.shape[1]) > self.cfg.run.steps / 2:
+            raise InputError(
+                f"no episode has ended in {steps} steps, more than half of the run, and reinforce learns from"
+                " whole ones: expected an environment with a time limit, or another algorithm, such as a2c"
+            )
 
     def _update(self, obs: Tensor, action: Tensor, ret: Tensor) -> Metrics:
         """One step of Adam on all rows."""

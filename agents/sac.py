@@ -8,7 +8,8 @@
 with a squashed normal policy, and H̄ = −(numbers of an action). Q̄ follows Q: Q̄ ← Q̄ + τ (Q − Q̄).
 
 Differs from the paper: several environments play `collect` steps, then `updates` minibatches follow; rewards
-may be scaled by a constant; both Q are one batched network.
+may be scaled by a constant, and observations normalised; gradients are clipped by norm; both Q are one
+batched network.
 
     lab train sac --env Pendulum-v1
 """
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from agents.parts.heads import SquashedGaussian
 from agents.parts.normalised import Normalised
-from agents.parts.replay import Experience, Replay, Windows
+from agents.parts.replay import Experience, Replay, Windows, check_replay
 from envs import Spaces, Transition, VectorEnv
 from training.config import check_positive, check_share
 from training.device import fast, pick
@@ -44,7 +45,7 @@ class Config:
     updates: int = 8  # minibatches of a bout
     batch: int = 256  # transitions of a minibatch
     replay: int = 100_000  # transitions that are remembered
-    warm_up: int = 1_000  # environment steps of even actions before the first update
+    warm_up: int = 1_000  # steps of uniformly random actions before the first update
     lr: float = 1e-3  # Adam's learning rate, of all three losses
     gamma: float = 0.99  # discount per step
     tau: float = 0.005  # share of the way from Q̄ to Q after each update
@@ -61,8 +62,7 @@ class Config:
         check_positive(self, "num_envs", "collect", "updates", "batch", "replay", "lr", "temperature")
         check_positive(self, "max_norm", "reward_scale", "hidden", "warm_up")
         check_share(self, "gamma", "tau")
-        if self.replay < self.num_envs * self.collect:
-            raise InputError(f"replay is {self.replay}, expected num_envs · collect or more")
+        check_replay(self.replay, self.num_envs, self.collect)
 
 
 def critic_loss(

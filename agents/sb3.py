@@ -80,6 +80,8 @@ class Config:
             check_positive(self, "hidden")
         if (self.run.mode, self.run.if_nan) != ("eager", "stop"):
             raise InputError("sb3 knows no other mode than eager, and nothing but stop for if_nan")
+        if self.run.precision not in ("fp32", "tf32"):
+            raise InputError(f"precision is {self.run.precision}, sb3 knows none but fp32 and tf32")
         if self.noise and self.algo in ("PPO", "A2C", "DQN"):
             raise InputError(f"noise is {self.noise}, expected 0: {self.algo} adds none to its actions")
         try:
@@ -152,6 +154,10 @@ class Learner:
     def step(self) -> int:
         """Steps of the environments so far."""
         return self.engine.num_timesteps
+
+    def close(self) -> None:
+        """Frees the environments."""
+        self.engine.env.close()
 
     @property
     def model(self) -> Policy:

@@ -1,9 +1,9 @@
 """How much past foretells a world, and how bold its polynomial may be: what is held out decides.
 
 A world without contacts and noise is told exactly by large weights on products; where a policy moves on a
-narrow path, such weights go astray just beside it. Degree and ridge are those that leave the least typical
-error in the last fifth of the rows. A longer past filters the noise of sensors; it is taken where it leaves less of
-both, the typical errors and the large ones.
+narrow path, such weights go astray just beside it. The ridge is the one that leaves the least typical error
+in the last fifth of the rows, the degree the one that leaves the least typical and large errors together. A
+longer past filters the noise of sensors; it is taken where it leaves less of both.
 """
 
 from dataclasses import replace
@@ -52,7 +52,7 @@ def _polynomial(cfg: Config, scales: Scales, clean: Episodes) -> tuple[Config, L
         tried = Polynomial.path(x[:cut], change[:cut], degree, ridges)
         found = [_left(change[cut:] - one(x[cut:])) for one in tried]
         least = int(np.argmin([one.typical for one in found]))
-        if found[least].typical < left.typical:
+        if sum(found[least]) < sum(left):
             best, left = replace(cfg, degree=degree, ridge=ridges[least]), found[least]
     return best, left
 

@@ -1,6 +1,6 @@
 """Observations changed on purpose: what an attacker makes a policy see, for faults of kind `attack`.
 
-    FGSM  o' = o + ε s sign(∇ J(o'))                    Goodfellow et al., 2015 (arXiv:1412.6572)
+    FGSM  o' = o + ε s sign(∇ J(o″)), o″ beside o       Goodfellow et al., 2015 (arXiv:1412.6572)
     PGD   o' ← Π[o' + η s sign(∇ J(o'))], from a random start; Π keeps |o' − o| ≤ ε s
                                                         Madry et al., 2018 (arXiv:1706.06083)
 

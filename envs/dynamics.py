@@ -18,7 +18,7 @@ from training.errors import InputError
 
 Moved = Literal["force", "friction", "gravity", "length", "mass", "wind"]
 DYNAMICS: tuple[Moved, ...] = get_args(Moved)
-WIND = 15.0  # the power of LunarLander's wind for a factor of 2: Gymnasium's default
+WIND = 15.0  # the power of LunarLander's wind for a factor of 2 where it has none: Gymnasium's default
 
 _LINKS = ("LINK_LENGTH_1", "LINK_LENGTH_2", "LINK_COM_POS_1", "LINK_COM_POS_2")
 _WEIGHTS = ("model.body_mass", "model.body_inertia", "model.body_subtreemass")
@@ -52,14 +52,16 @@ class Dynamics:
 
     def __init__(self, env: gym.Env, kind: str) -> None:
         """Raises InputError when the environment has nothing of the kind."""
-        self._world: Any = env.unwrapped
-        names = [cls.__name__ for cls in type(self._world).__mro__]
+        world: Any = env.unwrapped
+        self._world = world
+        names = [cls.__name__ for cls in type(world).__mro__]
         known = next((_POWERS[name] for name in names if name in _POWERS), {})
         if kind not in known:
             has = ", ".join(known) or "none"
             raise InputError(f"{env.spec and env.spec.id} has no {kind} to change, expected one of: {has}")
         self._kind, self._powers = kind, known[kind]
-        self._whole = {name: np.array(attrgetter(name)(self._world), float) for name in self._powers}
+        self._wind = world.wind_power if getattr(world, "enable_wind", False) else 0.0
+        self._whole = {name: np.array(attrgetter(name)(world), float) for name in self._powers}
 
     def set(self, factor: float) -> None:
         """Makes the force, gravity, ... `factor` times what it was when whole."""
@@ -74,9 +76,17 @@ class Dynamics:
         elif self._kind == "gravity" and getattr(world, "world", None) is not None:
             world.world.gravity = (0, world.gravity)
         elif self._kind == "wind":
-            if factor != 1.0 and not world.enable_wind:
-                world.wind_idx = world.torque_idx = 50  # where its sines are not zero
-            world.enable_wind, world.wind_power = factor != 1.0, WIND * (factor - 1)
+            self._blow(factor)
+
+    def _blow(self, factor: float) -> None:
+        """Wind of the lander: its own, multiplied; where it has none, as much as others have."""
+        world = self._world
+        if self._wind:
+            world.wind_power = self._wind * factor
+            return
+        if factor != 1.0 and not world.enable_wind:
+            world.wind_idx = world.torque_idx = 50  # where its sines are not zero
+        world.enable_wind, world.wind_power = factor != 1.0, WIND * (factor - 1)
 
 
 def start_from(env: gym.Env, factor: float) -> np.ndarray:

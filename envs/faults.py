@@ -13,27 +13,20 @@ from typing import Any, Literal, get_args, get_type_hints
 import gymnasium as gym
 import numpy as np
 
-from envs.dynamics import DYNAMICS, Dynamics, start_from
+from envs.dynamics import DYNAMICS, Dynamics, Moved, start_from
 from envs.masks import sizes
 from training.errors import InputError
 from training.seeds import numpy_generator
 
 MEMORY = 0.9  # correlation of autoregressive noise from one step to the next
-SENSING = (
-    "noise",
-    "autoregressive",
-    "correlated",
-    "bias",
-    "scale",
-    "drift",
-    "stuck",
-    "dropout",
-    "delay",
-    "attack",
-)
-ACTING = ("replace", "lost", "late", "gain", "offset", "jitter")
+Sensing = Literal[
+    "noise", "autoregressive", "correlated", "bias", "scale", "drift", "stuck", "dropout", "delay", "attack"
+]
+Acting = Literal["replace", "lost", "late", "gain", "offset", "jitter"]
+SENSING: tuple[Sensing, ...] = get_args(Sensing)
+ACTING: tuple[Acting, ...] = get_args(Acting)
 FACTORS = ("scale", "gain", *DYNAMICS)  # kinds whose size multiplies: 1 changes nothing
-MEASURES = ("length", "mass")  # what no world has none of
+MEASURES = ("length", "mass")  # kinds whose size must be positive
 NOISES = ("noise", "autoregressive", "jitter")  # whose size is a deviation
 SWITCHES = ("stuck", "delay", "attack", "lost", "late", "start", "none")  # kinds that are on or off
 
@@ -44,7 +37,7 @@ class Fault:
 
     Sensors:
     - noise: adds normal noise of `size` standard deviations
-    - autoregressive: adds noise of as many, each step's correlated by 0.9 with the last's
+    - autoregressive: adds noise of `size` deviations, each step's correlated by 0.9 with the last's
     - correlated: adds white noise of `size` from the reset on, which becomes autoregressive at the onset: its
       marginal distribution stays, only its memory is new
     - bias: adds `size` standard deviations; drift: adds `size` more of them every step
@@ -68,32 +61,7 @@ class Fault:
     - none: changes nothing: a control
     """
 
-    kind: Literal[
-        "noise",
-        "autoregressive",
-        "correlated",
-        "bias",
-        "scale",
-        "drift",
-        "stuck",
-        "dropout",
-        "delay",
-        "attack",
-        "replace",
-        "lost",
-        "late",
-        "gain",
-        "offset",
-        "jitter",
-        "force",
-        "friction",
-        "gravity",
-        "length",
-        "mass",
-        "wind",
-        "start",
-        "none",
-    ]
+    kind: Literal[Sensing, Acting, Moved, "start", "none"]
     size: float = 1.0  # how much; see the kinds
     sensors: tuple[int, ...] = ()  # indices into the observation; empty: all
     actuators: tuple[int, ...] = (0,)  # of `lost`: which continuous actions, or which discrete one
@@ -250,7 +218,8 @@ class FaultyEnv(gym.Wrapper):
     def _dropped(self, probability: float) -> bool:
         if not self._gap and self._random.random() < probability:
             self._gap = self._fault.steps
-        self._gap = max(0, self._gap - 1) if (dropped := self._gap > 0) else 0
+        dropped = self._gap > 0
+        self._gap -= dropped
         return dropped
 
     def _acted(self, action: Any) -> Any:

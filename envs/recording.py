@@ -2,13 +2,12 @@
 
 The file is an uncompressed `.npz` of plain arrays, one row a step, episodes one after another:
 
-    obs (rows, O) f4 · action (rows,) i8 or (rows, A) f4, as the environment got it · reward (rows,) f4
-    next_obs (rows, O) f4 · terminated (rows,) bool · truncated (rows,) bool · fault (rows,) bool
+    obs (rows, O) f4 · action (rows,) or (rows, K) i8, or (rows, A) f4, as the environment got it
+    reward (rows,) f4 · next_obs (rows, O) f4 · terminated, truncated, fault (rows,) bool
     length (E,) i8: steps of each episode · seed (E,) i8: what each was reset with · env: the id, text
     first, actions: discrete actions are first .. first + actions - 1; `actions` is 0 for continuous ones
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -109,20 +108,25 @@ class Episodes:
         """
         with npz(file, "recorded episodes") as arrays:
             found: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Episodes)}
-        numbers = {name: int(found[name]) for name in ("first", "actions") if found[name].ndim == 0}
-        episodes = Episodes(**{**found, "env": str(found["env"])} | numbers)
-        if episodes.length.ndim != 1 or not (episodes.length > 0).all() or len(numbers) < 2:
+        for name in ("first", "actions"):
+            if found[name].shape or not _whole(found[name]):
+                raise InputError(f"{file}: {name} is {found[name]}, expected a whole number")
+            found[name] = int(found[name])
+        episodes = Episodes(**found | {"env": str(found["env"])})
+        if episodes.length.ndim != 1 or not (episodes.length > 0).all():
             raise InputError(f"{file}: length is {episodes.length}, expected the steps of each episode")
+        if episodes.seed.shape != episodes.length.shape or not _whole(episodes.seed):
+            raise InputError(f"{file}: seed is {episodes.seed}, expected that of each episode")
         for name in ROW:
             axes = (2,) if name.endswith("obs") else (1, 2) if name == "action" else (1,)
             if found[name].dtype.kind not in "fiub" or found[name].ndim not in axes:
                 raise InputError(
                     f"{file}: {name} is {found[name].dtype} {found[name].shape}, expected numbers"
                 )
-        if episodes.obs.shape != episodes.next_obs.shape or episodes.length.dtype.kind not in "iu":
+        if episodes.obs.shape != episodes.next_obs.shape or not _whole(episodes.length):
             raise InputError(f"{file}: obs, next_obs and length do not fit together")
         choice = episodes.action - episodes.first
-        if episodes.action.ndim == 1 and choice.dtype.kind not in "iu":
+        if episodes.action.ndim == 1 and not _whole(choice):
             raise InputError(
                 f"{file} has actions of type {choice.dtype}, expected whole numbers or rows of numbers"
             )
@@ -135,6 +139,10 @@ class Episodes:
                     f"{file}: {name} has {len(found[name])} rows, expected {rows} (sum of length)"
                 )
         return episodes
+
+
+def _whole(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iu"
 
 
 def record(
@@ -195,6 +203,15 @@ def record(
     )
 
 
+def act_once(
+    act: Act, obs: np.ndarray, spaces: Spaces, device: torch.device | str = "cpu"
+) -> int | np.ndarray:
+    """The action of `act` on one observation, as the environment wants it."""
+    shown = torch.from_numpy(np.float32(obs)).reshape(1, -1).to(device)
+    action = spaces.to_env(act(shown).cpu().numpy())[0]
+    return int(action) if spaces.discrete else action
+
+
 def _step(
     env: gym.Env,
     i: int,
@@ -213,82 +230,3 @@ def _step(
     fault = info.get("fault", False)
     rows.append((seen[i, :kept], action[i], reward, obs[i, :kept].copy(), terminated, truncated, fault))
     return terminated or truncated
-
-
-def draw_unseen() -> None:
-    """Tells what draws environments to do it in memory: no screen is needed."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame
-    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-
-
-def frame(env: gym.Env) -> np.ndarray:
-    """A picture (H, W, 3) of an environment as it is now; raises InputError where it cannot be drawn."""
-    try:
-        return np.asarray(env.render())
-    except Exception as error:  # whatever graphics libraries raise where they find no device
-        name = env.spec and env.spec.id
-        raise InputError(f"{name} cannot be drawn here: {' '.join(str(error).split())}") from error
-
-
-def render(act: Act, env: str, seed: int, fault: Fault, steps: Sequence[int]) -> list[np.ndarray]:
-    """Frames (H, W, 3) of one episode before the given steps; of its last one where it ended earlier.
-
-    Raises:
-        InputError: where it cannot be drawn.
-    """
-    draw_unseen()
-    one = FaultyEnv(make_one(env, render_mode="rgb_array"), fault)
-    spaces = Spaces.of(one.observation_space, one.action_space, env)
-    obs, _ = one.reset(seed=seed)
-    frames, ended = [], False
-    getattr(act, "begin", lambda: None)()
-    for step in range(max(steps) + 1):
-        if step in steps:
-            frames.append(frame(one))
-        if not ended:
-            action = spaces.to_env(act(torch.from_numpy(np.float32(obs)).reshape(1, -1)).cpu().numpy())[0]
-            obs, _, terminated, truncated, _ = one.step(action)
-            ended = terminated or truncated
-    one.close()
-    return frames
-
-
-def drawing(env: str) -> gym.Env:
-    """One environment called `env` that draws its frames.
-
-    Raises:
-        InputError: for an environment that draws no pictures, or none here.
-    """
-    draw_unseen()
-    one = make_one(env, render_mode="rgb_array")
-    if "rgb_array" not in one.metadata.get("render_modes", ()):
-        one.close()
-        raise InputError(f"{env} draws no pictures, expected rgb_array among its render_modes")
-    return one
-
-
-def film(
-    act: Act, env: str, seed: int, device: torch.device | str = "cpu", *, every: int = 2, most: int = 300
-) -> tuple[list[np.ndarray], float]:
-    """Frames (H, W, 3) of one episode, one in `every` steps and at most so many; and its return up to there.
-
-    The errors are those of `drawing`.
-    """
-    one = drawing(env)
-    spaces = Spaces.of(one.observation_space, one.action_space, env)
-    obs, _ = one.reset(seed=seed)
-    frames, total, ended = [frame(one)], 0.0, False
-    getattr(act, "begin", lambda: None)()
-    while not ended and len(frames) < most:
-        for _ in range(every):
-            shown = torch.from_numpy(np.float32(obs)).reshape(1, -1).to(device)
-            given = spaces.to_env(act(shown).cpu().numpy())[0]
-            obs, reward, terminated, truncated, _ = one.step(int(given) if spaces.discrete else given)
-            total, ended = total + float(reward), terminated or truncated
-            if ended:
-                break
-        frames.append(frame(one))
-    one.close()
-    return frames, total

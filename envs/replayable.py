@@ -43,8 +43,7 @@ class Replayable(gym.Wrapper):
         acts = env.action_space
         self._cast = acts if isinstance(acts, gym.spaces.Box) and acts.dtype != np.float32 else None
         seen, forbids = env.observation_space, choices(acts) > 0
-        # Where a reset gives a mask it is part of what is seen, unless that is a picture.
-        self._no_mask = forbids and not isinstance(seen, MaskedBox) and len(seen.shape or ()) == 1
+        self._no_mask = forbids and not isinstance(seen, MaskedBox)  # a reset's mask is part of what is seen
         self._first: int | None = None  # the seed of the first reset
         self._actions: list[Any] = []
 
@@ -80,8 +79,10 @@ class Replayable(gym.Wrapper):
         return obs, reward, bool(terminated), bool(truncated), info
 
     def _named(self, call: Callable[[], T]) -> T:
+        # Signals go to the main thread: one that comes from another would end what that one does.
+        alarm = self._alarm and threading.current_thread() is threading.main_thread()
         try:
-            if self._alarm:
+            if alarm:
                 signal.setitimer(signal.ITIMER_REAL, self._limit_s)
             return call()
         except _Hangs:
@@ -92,7 +93,7 @@ class Replayable(gym.Wrapper):
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise self._error(f"raised {what} {place}") from error
         finally:
-            if self._alarm:
+            if alarm:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _check(self, obs: Any, reward: Any) -> None:

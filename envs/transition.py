@@ -11,13 +11,13 @@ class Transition(NamedTuple):
     """What one action did, in every environment; the leading axes `...` are `N`, `T N` or `B`.
 
     `next_obs` is where the action led, even at an episode's end. `terminated` says that the world ended
-    there (nothing can follow), `truncated` that somebody stopped looking (a time limit: bootstrap).
+    there (nothing can follow), `truncated` that it was cut off from outside (a time limit: bootstrap).
     `valid` is false for a row in which an environment was only being reset and no action was taken.
     """
 
     obs: Tensor  # (..., O) float32
     action: (
-        Tensor  # (...) int64, or (..., A) float32: [-1, 1] are the bounds, beyond them the environment clips
+        Tensor  # (...) or, of several numbers, (..., K) int64; or (..., A) float32, whose bounds are [-1, 1]
     )
     reward: Tensor  # (...) float32
     terminated: Tensor  # (...) bool

@@ -219,12 +219,16 @@ def make_one(env: str, **options: Any) -> gym.Env:
     four frames (4, 84, 84), grey; other boxes of bytes with three axes are pictures (C, H, W) as they are.
 
     Raises:
-        InputError: for an environment that Gymnasium does not know or cannot make.
+        InputError: for an environment that Gymnasium does not know or cannot make, and for pictures with a
+            mask.
     """
     env = split(env)[1]
     one = made(env, **options)
     space = one.observation_space
     if of_pixels(space):
+        if masked(env, one.action_space):
+            one.close()
+            raise InputError(f"{env} shows pictures and gives an action_mask, expected one of them alone")
         return Pictures(one) if colours(space) else one
     flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
     row = one if flat else gym.wrappers.FlattenObservation(one)

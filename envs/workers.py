@@ -27,6 +27,7 @@ from gymnasium.vector.utils import batch_space
 
 from envs.replayable import LIMIT_S, Replayable, where
 from training.errors import InputError
+from training.seeds import seed_global
 
 RESTARTS = 3  # a worker that dies more often has a cause that does not go away
 
@@ -101,23 +102,27 @@ class Workers(gym.vector.VectorEnv):
         """The answers of all workers to one order each, which they work on side by side."""
         for worker, order in zip(self._workers, orders, strict=True):
             worker.tell(order)
-        deadline = time.monotonic() + self._limit_s
-        return [self._answer(i, order, deadline) for i, order in enumerate(orders)]
+        deadlines = [time.monotonic() + self._patience(order) for order in orders]
+        return [self._answer(i, order, deadlines[i]) for i, order in enumerate(orders)]
 
     def _answer(self, i: int, order: tuple[str, Any], deadline: float) -> Any:
         while True:
             try:
                 done, answer = self._workers[i].hear(deadline)
             except TimeoutError:
-                raise self._error(i, f"did not answer within {self._limit_s:g} s") from None
+                raise self._error(i, f"did not answer within {self._patience(order):g} s") from None
             except (EOFError, OSError):
                 self._start_again(i, order)
-                deadline = time.monotonic() + self._limit_s
+                deadline = time.monotonic() + self._patience(order)
                 continue
             if not done:
                 self.close()
                 raise InputError(answer)
             return answer
+
+    def _patience(self, order: tuple[str, Any]) -> float:
+        """Seconds that an order may take: the limit for each step, and for the reset before them."""
+        return self._limit_s * (1 + len(order[1]["actions"]) if order[0] == "play" else 1)
 
     def _start_again(self, i: int, order: tuple[str, Any]) -> None:
         """Puts a new worker in the place of one that died, to where the old one was, with the same order."""
@@ -129,8 +134,9 @@ class Workers(gym.vector.VectorEnv):
         warnings.warn(f"{self._where(i)}: {died}: started again, it plays its episode again", stacklevel=2)
         self._workers[i] = worker = _Worker(self._make, i)
         if order[0] == "step":
-            worker.tell(("play", self.state_dicts()[i]))
-            self._answer(i, ("play", self.state_dicts()[i]), time.monotonic() + self._limit_s)
+            again = ("play", self.state_dicts()[i])
+            worker.tell(again)
+            self._answer(i, again, time.monotonic() + self._patience(again))
             worker = self._workers[i]
         worker.tell(order)
 
@@ -193,8 +199,12 @@ def _serve(make: Callable[[int], Replayable], index: int, pipe: Connection) -> N
 
 def _do(env: Replayable, order: str, told: Any) -> Any:
     if order == "reset":
+        if told is not None:
+            seed_global(told)  # else forked processes would all draw the same from what is nobody's own
         return env.reset(seed=told)[0], env.state_dict()
     if order == "play":
+        if told["first"] is not None:
+            seed_global(told["first"])
         return env.load_state_dict(told)
     obs, reward, terminated, truncated, _ = env.step(told)
     following = (env.reset()[0], env.state_dict()) if terminated or truncated else None

@@ -1,5 +1,6 @@
 """`lab COMMAND ...`: finds the command, and turns what users can mend into one line and exit code 2."""
 
+import errno
 import importlib
 import os
 import re
@@ -23,6 +24,12 @@ COMMANDS = {
     "watch": "an agent plays an episode, the monitor beside it, with a fault or without",
     "report": "one page of how runs went",
     "list": "what was run, and how it went",
+}
+
+
+MACHINE = {  # what a machine runs out of or does not allow; any other error of its is a bug
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 }
 
 
@@ -54,8 +61,10 @@ def main() -> None:
     except BrokenPipeError:  # `lab ... | head`: nobody reads on, and there is nothing to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except OSError as error:  # a full disk, say; what was written before is whole
-        _fail(str(error), code=1)
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        _fail(str(error), code=1)  # what was written before is whole
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

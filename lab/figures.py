@@ -43,6 +43,12 @@ def draw(paint: Callable[[Axes], None], width: float = 7.2, height: float = 2.9)
     return stacked(lambda axes: paint(axes[0]), [height], width)
 
 
+def plain(name: str) -> str:
+    """A name of users as Matplotlib writes it: no formula, and in the legend though it begins with `_`."""
+    escaped = name.replace("$", r"\$")
+    return f" {escaped}" if name.startswith("_") else escaped
+
+
 def stacked(paint: Callable[[Sequence[Axes]], None], heights: Sequence[float], width: float = 7.2) -> str:
     """The SVG of pairs of axes, one below another and of one abscissa; sizes in inches."""
     with matplotlib.rc_context(STYLE):
@@ -84,7 +90,9 @@ def curves(lines: Mapping[str, np.ndarray], label: str) -> str:
 
     def paint(axes: Axes) -> None:
         for (name, line), color in zip(lines.items(), cycle((NORMAL, *FAULTS)), strict=False):
-            axes.plot(*line.T, color=color, lw=1.5, label=name, marker="o" if len(line) < 3 else None, ms=4)
+            axes.plot(
+                *line.T, color=color, lw=1.5, label=plain(name), marker="o" if len(line) < 3 else None, ms=4
+            )
         axes.set(xlabel="steps", ylabel=label)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -99,7 +107,7 @@ def layers(lines: Mapping[str, np.ndarray], label: str) -> str:
 
     def paint(axes: Axes) -> None:
         for (name, line), shade in zip(lines.items(), np.linspace(0.1, 0.9, len(lines)), strict=True):
-            axes.plot(*line.T, color=plt.get_cmap("viridis")(shade), lw=1.2, label=name)
+            axes.plot(*line.T, color=plt.get_cmap("viridis")(shade), lw=1.2, label=plain(name))
         axes.set(xlabel="steps", ylabel=label)
         if any((line[:, 1] > 0).any() for line in lines.values()):
             axes.set_yscale("log")
@@ -132,7 +140,9 @@ def efficiency(bands: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.
             bands.items(), cycle((NORMAL, *FAULTS)), strict=False
         ):
             axes.fill_between(step, low, high, color=color, alpha=0.18, lw=0)
-            axes.plot(step, middle, color=color, lw=1.6, label=name, marker="o" if len(step) == 1 else None)
+            axes.plot(
+                step, middle, color=color, lw=1.6, label=plain(name), marker="o" if len(step) == 1 else None
+            )
         axes.set(xlabel="environment steps", ylabel="return")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.legend(loc="lower right")

@@ -12,11 +12,12 @@ import generative.registry
 from agents.evaluation import evaluate
 from envs import make
 from envs.checking import check
-from envs.recording import drawing
+from envs.drawing import drawing
 from envs.vector import split
 from generative import data
 from generative.parts.rows import watched
 from lab.snapshots import episode, snapshots
+from lab.trust import check_trust
 from training import distributed, session
 from training.config import from_dict
 from training.diagnostics import dead_units
@@ -39,8 +40,11 @@ def learn(kind: str, cfg: Any, path: Path, said: str = "") -> Outcome:
     return session.begin(path, kind, cfg, _work(kind, cfg), said)
 
 
-def go_on(path: Path) -> Outcome | None:
-    """Goes on with the run of `path` from its last checkpoint, or from its start; None if it is finished."""
+def go_on(path: Path, trust: bool = False) -> Outcome | None:
+    """Goes on with the run of `path` from its last checkpoint, or from its start; None if it is finished.
+
+    With `trust` the class that it may name as its environment is imported.
+    """
     found = read_config(path)
     kind = found["kind"]
     if kind in agents.registry.ENGINES:
@@ -49,6 +53,7 @@ def go_on(path: Path) -> Outcome | None:
     if kind not in modules:
         raise InputError(f"{path} is a run of {kind!r}, expected one of {', '.join(modules)}")
     cfg = from_dict(modules[kind].Config, found["config"], f"{path}/config.json")
+    check_trust(getattr(cfg, "env", None), trust, path)
     return session.go_on(path, kind, cfg, partial(_work, kind, cfg))
 
 
@@ -97,6 +102,8 @@ def agent_work(kind: str, cfg: Any) -> Work:
         show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=about if checkpoint_every else "",
         checkpoint_every=checkpoint_every,
+        close=envs.close,
+        alike={"smooth": "net"},
     )
 
 
@@ -110,6 +117,7 @@ def engine_work(kind: str, cfg: Any) -> Work:
         subject=cfg.env,
         show=partial(_film, learner, cfg) if cfg.run.video else None,
         about=f"{cfg.algo} of another library: its runs cannot be resumed",
+        close=learner.close,
     )
 
 

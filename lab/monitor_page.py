@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 
 from anomaly.monitor_trial import findings
-from envs.recording import render
+from envs.drawing import render
 from envs.switched import Switched
 from lab.figures import FAULTS, INK, NORMAL, QUIET, draw, picture
 from lab.monitor_story import NAMED, NULL, Story

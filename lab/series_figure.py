@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from lab.figures import FAULTS, INK, NORMAL, stacked
+from lab.figures import FAULTS, INK, NORMAL, plain, stacked
 
 FLAGGED, LABELLED = FAULTS[0], FAULTS[2]
 DAY = 86_400.0  # seconds
@@ -34,7 +34,7 @@ def series_figure(series: dict[str, Any], threshold: float | None) -> str:
         lines = zip(series["low"], series["high"], strict=True)
         for axes, name, (low, high) in zip(panels[:-1], series["columns"], lines, strict=True):
             _between(axes, edges, np.array(low, float), np.array(high, float))
-            axes.set_ylabel(name if len(name) <= 16 else f"{name[:15]}…")
+            axes.set_ylabel(plain(name if len(name) <= 16 else f"{name[:15]}…"))
         score = np.array(series["score"])
         panels[-1].plot(edges[:-1], score, color=INK, lw=0.8)
         panels[-1].set(ylabel="score", ylim=(0, None), xlabel="" if series["dated"] else "row or time")

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int, Num
 from torch import Tensor
 
-from envs.recording import Act, film
+from envs.drawing import film
+from envs.recording import Act
 from generative.parts.bounds import kl_per_dimension
 from lab.pictures import beside, gif, grid, png
 from training.files import writing

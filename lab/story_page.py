@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly.rollouts import after, around, time_matched_p
-from envs.recording import render
+from envs.drawing import render
 from lab.figures import FAULTS, QUIET, learning_curve, picture, roc, scores_over_time
 from lab.page import Page
 from lab.story import ENV, GOAL, NULL, Story

@@ -81,19 +81,35 @@ def test_only_the_floor_knows_device_names(path: Path) -> None:
 
 
 FORBIDDEN = {
-    "code in files": r"\bpickle\b|\bdill\b|allow_pickle=True|torch\.(load|save)\(|yaml\.load|\bshelve\b",
+    "code in files": r"\b(cloudpickle|dill|joblib|marshal|pickle|shelve)\b|np\.load\((?!.*allow_pickle=False)"
+    r"|allow_pickle=True|torch\.(load|save)\(|from torch import [^\n]*\b(load|save)\b|yaml\.load",
     "running text": r"(?<![\w.])(eval|exec)\(|shell=True|os\.system",
-    "errors swept away": r"except:|filterwarnings\(.ignore",
+    "errors swept away": r"except:|except (Base)?Exception:\s*(pass|return|continue)|filterwarnings\(.ignore",
     "unfinished": r"\b(TODO|FIXME|XXX)\b",
 }
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_no_file_contains_what_is_forbidden(path: Path) -> None:
-    code = "\n".join(line for line in path.read_text().splitlines())
+    code = _without_docstrings(path.read_text())
     for what, pattern in FORBIDDEN.items():
-        found = re.search(pattern, _without_docstrings(code))
+        found = re.search(pattern, code)
         assert not found, f"{what}: {found and found.group()}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "np.load(file, None, True)",
+        "import joblib",
+        "from torch import nn, load",
+        "except Exception: return None",
+        "except BaseException:\n        pass",
+        "torch.load(file)",
+    ],
+)
+def test_what_is_forbidden_is_found(code: str) -> None:
+    assert any(re.search(pattern, code) for pattern in FORBIDDEN.values())
 
 
 def _without_docstrings(code: str) -> str:

@@ -61,7 +61,13 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
             found = checked(folder, "weights.safetensors", "model.json")
-            return read_tensors(found / "weights.safetensors", device), read_json(found / "model.json")
+            weights, told = (
+                read_tensors(found / "weights.safetensors", device),
+                read_json(found / "model.json"),
+            )
+            if not isinstance(told, dict):
+                raise InputError(f"{found}/model.json holds no group of fields, expected what a model is")
+            return weights, told
         except (InputError, OSError):  # a run may be putting a newer model in its place just now
             if not attempts_left:
                 raise

@@ -12,12 +12,15 @@ from training.errors import InputError
 C = TypeVar("C")
 
 
-def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "the configuration") -> C:
+def from_dict(cls: type[C], values: Any, where: str = "the configuration") -> C:
     """A `cls` made of `values`, as `dataclasses.asdict` and JSON leave them; missing fields keep defaults.
 
     Raises:
-        InputError: for a field that `cls` lacks and for a value of another type; `where` names the source.
+        InputError: when `values` are no group of fields, for one that `cls` lacks and for a value of another
+            type; `where` names the source.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} is {values!r}, expected a group of fields")
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - names):
@@ -27,8 +30,6 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "the configu
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} is {value!r}, expected a group of fields")
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:

@@ -1,7 +1,7 @@
 """Where tensors live and how functions of tensors are run: the only file that knows device names."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
@@ -18,15 +18,16 @@ R = TypeVar("R")
 
 
 def pick(name: str = "auto") -> torch.device:
-    """The device called `name`; `auto` takes a CUDA GPU, then Apple's, then the CPU.
+    """The device called `name`; `auto` takes a CUDA GPU, else the CPU.
 
+    Apple's is taken by its name alone: it has no numbers of 64 bits, in which running statistics are kept.
     Of several processes on one machine each takes a GPU of its own.
 
     Raises:
         InputError: for a name torch does not know and for a device this machine does not have.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -73,11 +74,20 @@ def fast(function: Callable[P, R], mode: Mode, precision: Precision = "fp32") ->
 def _autocast(function: Callable[P, R], dtype: torch.dtype) -> Callable[P, R]:
     @wraps(function)
     def cast(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        device = next(_tensors(args)).device.type
         with torch.autocast(device, dtype):
             return function(*args, **kwargs)
 
     return cast
+
+
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
+    """The tensors among values, and in the tuples among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _tensors(value)
 
 
 def set_process(threads: int = 1, precision: Precision = "fp32") -> None:

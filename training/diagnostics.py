@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from training.networks import ACTIVATIONS
+from training.networks import ACTIVATIONS, Twins
 from training.optim import Descent
 
 VANISHED = 1e-4  # a layer's gradient per weight, as a share of the largest layer's: its median over rows
@@ -92,8 +92,9 @@ def dead_units(model: nn.Module) -> Iterator[dict[str, float]]:
     found: dict[str, float] = {}
     rows: dict[str, int] = {}
 
-    def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def look(name: str, twins: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            output = torch.cat(tuple(output), -1) if twins else output  # units of both nets, side by side
             units = output.flatten(2).transpose(1, 2).flatten(0, 1) if output.ndim == 4 else output
             units = units.reshape(-1, units.shape[-1])
             if len(units) >= max(2, rows.get(name, 0)):
@@ -104,9 +105,11 @@ def dead_units(model: nn.Module) -> Iterator[dict[str, float]]:
         return hook
 
     handles = []
+    nets = [module for module in model.modules() if isinstance(module, Twins)]
+    of_twins = {id(activation) for net in nets for activation in net.activations}
     for name, module in model.named_modules():
         if type(module) in ACTIVATIONS:
-            handles.append(module.register_forward_hook(look(name)))
+            handles.append(module.register_forward_hook(look(name, id(module) in of_twins)))
     try:
         yield found
     finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.files import writing
+from training.files import read_json, writing
 
 PACKAGES = ("torch", "numpy", "gymnasium", "scikit-learn", "safetensors", "rl-generative-lab")
 
@@ -119,10 +119,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         what = "is not a run folder (no config.json)" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}, expected a folder that `lab train` or `lab fit` wrote")
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error})") from None
+    found = read_json(file)
     if not (isinstance(found, dict) and isinstance(found.get("kind"), str)) or (
         not isinstance(found.get("config"), dict)
     ):
@@ -139,7 +136,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     for number, line in enumerate(file.read_text().splitlines(keepends=True), 1):
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             if line.endswith("\n"):
                 raise InputError(f"{file}, line {number} is not JSON, expected a row") from None
     return rows

@@ -50,4 +50,4 @@ def _flat(values: list[Tensor | np.ndarray | float]) -> Tensor:
     tensors = [v.reshape(-1) for v in values if isinstance(v, Tensor)]
     others = [np.reshape(v, -1) for v in values if not isinstance(v, Tensor)]
     parts = [torch.from_numpy(np.concatenate(others).astype(np.float64))] if others else []
-    return torch.cat([*parts, *([torch.cat(tensors).double().cpu()] if tensors else [])])
+    return torch.cat([*parts, *([torch.cat(tensors).cpu().double()] if tensors else [])])

@@ -185,7 +185,7 @@ class Twins(nn.Module):
         output_gains: tuple[float, float],
     ) -> None:
         super().__init__()
-        self.activation = activate(activation)
+        self.activations = nn.ModuleList(activate(activation) for _ in hidden)
         shapes = list(pairwise((inputs, *hidden, outputs)))
         self.weights = nn.ParameterList([nn.Parameter(torch.empty(2, *shape)) for shape in shapes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(2, 1, size)) for _, size in shapes])
@@ -197,7 +197,7 @@ class Twins(nn.Module):
     def forward(self, x: Float[Tensor, "*N I"]) -> Float[Tensor, "2 *N outputs"]:
         h = x.reshape(1, -1, x.shape[-1]).expand(2, -1, -1)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = torch.baddbmm(bias, self.activation(h) if layer else h, weight)
+            h = torch.baddbmm(bias, self.activations[layer - 1](h) if layer else h, weight)
         return h.unflatten(1, x.shape[:-1])
 
 

@@ -15,7 +15,7 @@ class RunConfig:
 
     steps: int = 100_000  # how long to learn: environment steps of an agent, updates of a model
     seed: int = 0  # of everything random in the run
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    device: str = "auto"  # auto (a CUDA GPU, else the CPU), cpu, cuda, cuda:1, mps
     mode: Mode = "eager"  # how updates are run; compiling costs 6-12 s at the start
     precision: Precision = "fp32"  # of matrix products in updates; weights and losses stay in fp32
     threads: int = 1  # CPU threads of torch; small networks are slower with more
@@ -24,7 +24,7 @@ class RunConfig:
     stop_at: float | None = None  # stop when an evaluation's score reaches this
     patience: int = 0  # stop after so many evaluations without a new best, which is then the model; 0: never
     if_nan: Literal["stop", "skip", "roll-back"] = (
-        "stop"  # a loss or gradient that is not finite, which no weight ever sees
+        "stop"  # what to do when a loss or gradient is not finite (that update is never applied)
     )
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     init_from: str | None = None  # a run whose weights are the beginning, where names and shapes fit

@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from torch import nn
 
 from training import distributed
 from training.checkpoint import forget_after, load_checkpoint
+from training.config import from_dict
 from training.device import set_process
 from training.diagnostics import Diagnostics
 from training.driver import Driver, Evaluate, Outcome, Show, resume
@@ -41,6 +43,7 @@ class Work:
     show: Show | None = None
     about: str = ""  # more to say about it
     checkpoint_every: int = 0  # steps between checkpoints where one changes what follows
+    close: Callable[[], None] = lambda: None  # frees what the work holds, such as environments
 
     @staticmethod
     def of(
@@ -54,14 +57,16 @@ class Work:
         put_back: Callable[[Tree], None] = lambda tree: None,
         own: Collection[str] = (),
         renamed: Mapping[str, str] = MappingProxyType({}),
+        alike: Mapping[str, str] = MappingProxyType({}),
         show: Show | None = None,
         about: str = "",
         checkpoint_every: int = 0,
+        close: Callable[[], None] = lambda: None,
     ) -> "Work":
         """The work of a learner that has its settings in `cfg` and lists what it must remember in `STATE`.
 
-        `state` and `put_back` are for what must be remembered beside it, such as environments; `own` and
-        `renamed` say how it takes over the weights of another run.
+        `state` and `put_back` are for what must be remembered beside it, such as environments; `own`,
+        `renamed` and `alike` say how it takes over the weights of another run.
         """
         frozen: list[str] = []
 
@@ -69,7 +74,7 @@ class Work:
             run = learner.cfg.run
             if run.init_from is None:
                 return ""
-            found = take_over(learner, Path(run.init_from), own, renamed)
+            found = take_over(learner, Path(run.init_from), own, renamed, alike)
             frozen[:] = within(found.taken, run.freeze)
             freeze(learner, frozen)
             return str(found)
@@ -97,6 +102,7 @@ class Work:
             show=show,
             about=about,
             checkpoint_every=checkpoint_every,
+            close=close,
         )
 
 
@@ -115,19 +121,20 @@ def begin(path: Path, kind: str, cfg: Any, work: Work, said: str = "") -> Outcom
     Raises:
         InputError: when there is something at `path` already.
     """
-    started = work.start()
-    if distributed.rank():
-        distributed.wait()
-    folder = RunFolder(_place(path), kind, asdict(cfg))
-    if not distributed.rank():
-        distributed.wait()
-    if said:
-        say("\n".join(filter(None, (said, work.about, started))))
-    try:
-        return _drive(kind, cfg, folder, work, None)
-    except InputError:  # a setting that only learning could refuse
-        folder.discard()
-        raise
+    with closing(work):
+        started = work.start()
+        if distributed.rank():
+            distributed.wait()
+        folder = RunFolder(_place(path), kind, asdict(cfg))
+        if not distributed.rank():
+            distributed.wait()
+        if said:
+            say("\n".join(filter(None, (said, work.about, started))))
+        try:
+            return _drive(kind, cfg, folder, work, None)
+        except InputError:  # a setting that only learning could refuse
+            folder.discard()
+            raise
 
 
 def go_on(path: Path, kind: str, cfg: Any, work: Callable[[], Work]) -> Outcome | None:
@@ -146,14 +153,10 @@ def go_on(path: Path, kind: str, cfg: Any, work: Callable[[], Work]) -> Outcome 
         say(f"{path} has no checkpoint yet: it starts again")
     else:
         say(f"{path} goes on after {tree['driver']['step']:,} steps")
-    try:
-        made = work()
+    with closing(folder), closing(work()) as made:
         if tree is None:
             made.start()
-    except BaseException:
-        folder.close()
-        raise
-    return _drive(kind, cfg, folder, made, tree)
+        return _drive(kind, cfg, folder, made, tree)
 
 
 def finish(path: Path, outcome: Outcome | None, how_to_go_on: str = "") -> None:
@@ -207,7 +210,7 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
     )
     try:
         if tree is not None:
-            _check_unchanged(folder.path, tree["run"], told)
+            _check_unchanged(folder.path, tree["run"], cfg)
         forget_after(folder.path, tree["driver"]["step"] if tree is not None else 0)
         if tree is None:
             folder.cut(0)
@@ -224,12 +227,25 @@ def _drive(kind: str, cfg: Any, folder: RunFolder, work: Work, tree: Tree) -> Ou
         folder.close()
 
 
-def _check_unchanged(path: Path, state: Tree, told: str) -> None:
-    if state["config"] != told:
-        raise InputError(f"{path}/config.json has changed since the checkpoint: put it back")
+def _check_unchanged(path: Path, state: Tree, cfg: Any) -> None:
+    """Raises InputError where a run would go on with other settings; those that are newer than its checkpoint
+    were their defaults then."""
+    before = json.loads(state["config"])
+    if before != json.loads(json.dumps(asdict(cfg))):
+        found = _difference(from_dict(type(cfg), before, f"the checkpoint of {path}"), cfg)
+        if found:
+            raise InputError(f"{path}/config.json has changed since the checkpoint: {found}, put it back")
     if state["world"] != distributed.world():
         there = state["world"]
         raise InputError(f"{path} was left by {there} processes, expected {distributed.world()} as now")
+
+
+def _difference(before: Any, now: Any, name: str = "it") -> str:
+    """The first field in which two groups of settings differ, what it was and what it is; else nothing."""
+    if is_dataclass(now):
+        pairs = ((f.name, getattr(before, f.name), getattr(now, f.name)) for f in fields(now))
+        return next(filter(None, (_difference(was, value, field) for field, was, value in pairs)), "")
+    return "" if before == now else f"{name} was {before!r} and is {now!r}"
 
 
 def _place(path: Path) -> Path:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from training.device import generator_states, set_generator_states
+from training.errors import InputError
 
 Tree = Any
 """Dicts, lists, tensors, arrays, numbers, strings, booleans, None."""
@@ -24,11 +25,20 @@ def capture(owner: object, names: Iterable[str]) -> dict[str, Tree]:
 
 
 def restore(owner: object, state: dict[str, Tree]) -> None:
-    """Puts back what `capture` found."""
+    """Puts back what `capture` found.
+
+    Raises:
+        InputError: for the state of a generator of another kind of device.
+    """
     for name, value in state.items():
         now = getattr(owner, name)
         if isinstance(now, torch.Generator):
-            now.set_state(value.cpu())
+            try:
+                now.set_state(value.cpu())
+            except RuntimeError:  # each kind of device has states of its own size
+                raise InputError(
+                    f"{name} drew on another device than {now.device}, expected the one that the run began on"
+                ) from None
         elif hasattr(now, "load_state_dict"):
             now.load_state_dict(value)
         else:

@@ -35,16 +35,21 @@ def take_over(
     run: Path,
     own: Collection[str] = (),
     renamed: Mapping[str, str] = MappingProxyType({}),
+    alike: Mapping[str, str] = MappingProxyType({}),
 ) -> Taken:
     """Copies the layers of the model of `run` into a learner's `model` where names and shapes fit.
 
     So it does into every other network of the model's kind, such as a slow copy. The parts named `own` keep
     what they have; where the run's model has a part that `renamed` names, it is looked for by the new name.
+    A part that the run's model lacks begins like the one that `alike` names: an average like what it is of.
 
     Raises:
         InputError: when the run has no model, or nothing of it fits.
     """
     there = _renamed(load_model(run / "model")[0], renamed)
+    for part, other in alike.items():
+        if not any(_in(name, part) for name in there):
+            there |= {part + name[len(other) :]: value for name, value in there.items() if _in(name, other)}
     layers: dict[str, list[str]] = defaultdict(list)
     why: dict[str, str] = {}
     for name, value in learner.model.state_dict().items():

@@ -37,8 +37,7 @@ class NetworkConfig(Protocol):
 class ActorCritic(Normalised):
     """The policy and its value: (*N, O) -> outputs (*N, A) for the head, values (*N).
 
-    Where it is `averaged`, that is `smooth`, an average of the weights that are learned; what plays rollouts
-    and learns is always `net`, by `learned`.
+    With averaging, `forward` uses `smooth`; rollouts and updates always use `net`, by `learned`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ε-greedy play: the share ε of actions is drawn evenly from the allowed ones, the others are those of the
+"""ε-greedy play: the share ε of actions is drawn uniformly from the allowed ones, the others are those of the
 highest value."""
 
 from collections.abc import Callable

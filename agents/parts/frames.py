@@ -1,9 +1,13 @@
 """Pictures of several frames each, of which every frame is kept once, as bytes.
 
+Pictures of the shape of `envs.pictures`, which EnvPool's Atari have too, are stacks of frames; those of any
+other shape, in colour for one, are a frame each, and kept whole.
+
 A stack goes on from the one before when all its frames but the last are that one's last. So a step costs one
 frame, and a stack is a row of frame numbers; numbers grow for ever, and the oldest frames give way.
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -11,23 +15,24 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from envs import Transition
+from envs.pictures import SIDE, STACK
 from training.state import capture, restore
 
 
 class Frames:
-    """The last `room` frames of pictures (C, H, W)."""
+    """The last `room` frames of pictures (C, H, W), each of P bytes; F of them make a picture."""
 
     STATE = ("added", "seen", "numbers")
 
     def __init__(self, picture: tuple[int, ...], room: int, device: torch.device | str = "cpu") -> None:
-        self.channels, self.room = picture[0], room
-        self.store = torch.zeros(room, picture[1] * picture[2], dtype=torch.uint8, device=device)
+        self.count, self.room = STACK if picture == (STACK, SIDE, SIDE) else 1, room
+        self.store = torch.zeros(room, prod(picture) // self.count, dtype=torch.uint8, device=device)
         self.added = 0  # frames ever added
-        self.seen: Tensor | None = None  # the stacks (N, C, P) that were reached last, and their numbers
+        self.seen: Tensor | None = None  # the stacks (N, F, P) that were reached last, and their numbers
         self.numbers: Tensor | None = None
 
     def keep(self, rollout: Transition) -> Transition:
-        """A rollout (T, N) whose observations (T, N, O) are frame numbers (T, N, C)."""
+        """A rollout (T, N) whose observations (T, N, O) are frame numbers (T, N, F)."""
         obs, next_obs = [], []
         for before, after in zip(self._bytes(rollout.obs), self._bytes(rollout.next_obs), strict=True):
             numbers = self._fresh(before)
@@ -40,7 +45,7 @@ class Frames:
             self.seen, self.numbers = after, reached
         return rollout._replace(obs=torch.stack(obs), next_obs=torch.stack(next_obs))
 
-    def look(self, numbers: Int[Tensor, "B C"]) -> Float[Tensor, "B O"]:
+    def look(self, numbers: Int[Tensor, "B F"]) -> Float[Tensor, "B O"]:
         """The stacks with these frame numbers, as observations."""
         return self.store[numbers % self.room].flatten(1).float()
 
@@ -53,10 +58,10 @@ class Frames:
         restore(self, {name: state[name] for name in self.STATE})
         self.store[: len(state["store"])] = state["store"].to(self.store.device)
 
-    def _bytes(self, obs: Float[Tensor, "T N O"]) -> UInt8[Tensor, "T N C P"]:
-        return obs.byte().unflatten(-1, (self.channels, -1)).to(self.store.device)
+    def _bytes(self, obs: Float[Tensor, "T N O"]) -> UInt8[Tensor, "T N F P"]:
+        return obs.byte().unflatten(-1, (self.count, -1)).to(self.store.device)
 
-    def _fresh(self, stacks: UInt8[Tensor, "N C P"]) -> Int[Tensor, "N C"]:
+    def _fresh(self, stacks: UInt8[Tensor, "N F P"]) -> Int[Tensor, "N F"]:
         """The numbers of stacks, which are those reached last but where an episode has begun."""
         if self.seen is None or self.numbers is None:
             return self._new(stacks)
@@ -65,15 +70,15 @@ class Frames:
         numbers[begun] = self._new(stacks[begun])
         return numbers
 
-    def _new(self, stacks: UInt8[Tensor, "N C P"]) -> Int[Tensor, "N C"]:
+    def _new(self, stacks: UInt8[Tensor, "N F P"]) -> Int[Tensor, "N F"]:
         """Keeps all frames of stacks, those that repeat the one before them once."""
         other = (stacks[:, 1:] != stacks[:, :-1]).any(-1)
-        other = torch.cat([torch.ones_like(other[:, :1]), other], 1)
+        other = torch.cat([other.new_ones(len(other), 1), other], 1)
         numbers = self.added + (other.flatten().cumsum(0) - 1).unflatten(0, other.shape)
         self._put(stacks[other])
         return numbers
 
-    def _next(self, stacks: UInt8[Tensor, "N C P"], before: Int[Tensor, "N C"]) -> Int[Tensor, "N C"]:
+    def _next(self, stacks: UInt8[Tensor, "N F P"], before: Int[Tensor, "N F"]) -> Int[Tensor, "N F"]:
         """Keeps the last frames of stacks that go on from those with the numbers `before`."""
         newest = self.added + torch.arange(len(stacks), device=stacks.device)
         self._put(stacks[:, -1])

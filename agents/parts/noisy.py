@@ -4,6 +4,9 @@
 
 which is equation 9 with the noise of equations 10 and 11 multiplied out: rows of a batch may have noise of
 their own without a matrix each.
+
+Differs from the paper: means W begin orthogonal, as all weights here do, and b at zero; there both are
+uniform within ±1/√inputs.
 """
 
 import math

@@ -19,14 +19,21 @@ from envs import Transition
 from training.errors import InputError
 from training.state import capture, restore
 
-MARGIN = 8  # there is room for a frame more in as many experiences: for the beginnings of episodes
+MARGIN = 8  # one spare frame per 8 experiences, for first frames of episodes
+SPARE = 1_000  # and no fewer than these
+
+
+def check_replay(replay: int, num_envs: int, collect: int) -> None:
+    """Raises InputError for a replay that does not hold what is played between two bouts of learning."""
+    if replay < num_envs * collect:
+        raise InputError(f"replay is {replay}, expected num_envs · collect or more")
 
 
 class Experience(NamedTuple):
     """An action with the n steps that followed; the leading axis is `B`."""
 
     obs: Tensor  # (B, O) float32
-    action: Tensor  # (B) int64, or (B, A) float32
+    action: Tensor  # (B) or, of several numbers, (B, K) int64; or (B, A) float32
     reward: Tensor  # (B) float32, R of the module docstring
     discount: Tensor  # (B) float32, d
     next_obs: Tensor  # (B, O) float32, s_{t+m}
@@ -88,8 +95,10 @@ class Replay:
     """The last `capacity` experiences, each field one tensor: 48 bytes each for CartPole.
 
     Of a `picture` (C, H, W) every frame is kept once, as bytes: 7.2 KB an experience of 84 by 84 pixels.
+    `agents.parts.frames` says what is a frame.
     With `normalise`, rewards are divided by the deviation of their discounted sum when they are taken, old
-    ones too: what is kept stays true while the deviation grows.
+    ones too: what is kept stays true while the deviation grows. They are not clipped, unlike those of
+    `RewardNorm.scaled`: R sums several, and a rare large one is met again and again.
     """
 
     def __init__(
@@ -102,7 +111,7 @@ class Replay:
         normalise: bool = False,
     ) -> None:
         self.capacity, self.windows, self.device = capacity, windows, device
-        room = capacity + max(capacity // MARGIN, 1_000)
+        room = capacity + max(capacity // MARGIN, SPARE)
         self.frames = Frames(picture, room, device) if picture else None
         self.rewards = RewardNorm(windows.gamma, torch.device(device)) if normalise else None
         self.added = 0  # experiences ever added
@@ -144,7 +153,7 @@ class Replay:
             )
 
     def sample(self, count: int, generator: torch.Generator) -> Experience:
-        """`count` experiences drawn evenly, with replacement."""
+        """`count` experiences drawn uniformly, with replacement."""
         return self.take(torch.randint(len(self), (count,), generator=generator, device=generator.device))
 
     def take(self, index: Int[Tensor, " B"]) -> Experience:

@@ -1,4 +1,4 @@
-"""Code that insists on calling, turned into a generator that is asked."""
+"""Turns a callback-driven loop into a generator."""
 
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -29,10 +29,13 @@ def turns(push: Callable[[Callable[[Any], bool]], None]) -> Iterator[Any]:
 
     thread = Thread(target=work, daemon=True)
     thread.start()
+    stands = True
     try:
         while True:
             asked.put(True)
+            stands = False
             what, item = given.get()
+            stands = True
             if what == "error":
                 raise item
             if what == "end":
@@ -40,4 +43,5 @@ def turns(push: Callable[[Callable[[Any], bool]], None]) -> Iterator[Any]:
             yield item
     finally:
         asked.put(False)
-        thread.join()
+        if stands:  # else something ended the wait for a thread that may never come back
+            thread.join()

@@ -1,5 +1,6 @@
 """`lab compare RUNS RUNS...`: sets of runs side by side; the seeds of a set are judged as one."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -86,12 +87,20 @@ def _runs(path: Path) -> Runs:
         if not curve:
             raise InputError(f"{folder} has no evaluated return, expected the run of an agent")
         curves.append(np.array(curve, float))
+        _tell_of_unfinished(folder, curve[-1], run)
     for folder, about in zip(folders, abouts, strict=True):
         if about != abouts[0]:
             raise InputError(
                 f"{folder} has other settings than {folders[0]}, expected runs that differ by seed"
             )
     return Runs(abouts[0], curves)
+
+
+def _tell_of_unfinished(folder: Path, last: tuple[float, float], run: dict[str, Any]) -> None:
+    """Warns of a run whose last evaluation is not that of its end."""
+    (step, score), steps, goal = last, run.get("steps", 0), run.get("stop_at")
+    if step < steps and not run.get("patience") and (goal is None or score < goal):
+        warnings.warn(f"{folder} was last evaluated after {step:,} of {steps:,} steps", stacklevel=2)
 
 
 def _row(name: str, found: Standing) -> tuple[str, ...]:

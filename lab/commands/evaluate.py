@@ -16,6 +16,7 @@ from agents.evaluation import evaluate, summary
 from lab import labelled
 from lab.arguments import parse
 from lab.quality import evaluate_model
+from lab.trust import load
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
 from training.seeds import torch_generator
@@ -38,7 +39,7 @@ class Evaluate:
     best: bool = False  # the best model that was evaluated in training, or (default) the last
     record: bool = False  # keep the episodes in RUN/rollouts/
     env: str | None = None  # what a .zip was trained on
-    trust: bool = False  # read a .zip, which may hold code and then runs it
+    trust: bool = False  # read a .zip, or import the class a run names as its environment: their code runs
     dir: Path | None = None  # the new run folder for the agent of a .zip; default: the next under runs/
 
 
@@ -56,15 +57,15 @@ def main(words: list[str]) -> None:
     if told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
-    if told.run.suffix != ".zip" and (told.env, told.trust, told.dir) != (None, False, None):
-        raise InputError(f"{told.run} is no .zip, expected none of --env, --trust and --dir")
+    if told.run.suffix != ".zip" and (told.env, told.dir) != (None, None):
+        raise InputError(f"{told.run} is no .zip, expected neither --env nor --dir")
     run = _imported(told) if told.run.suffix == ".zip" else told.run
     if (kind := read_config(run)["kind"]) in generative.registry.MODULES:
         if told.sample or told.record:
             raise InputError(f"{run} is a run of {kind!r}, expected no --sample and no --record")
         print("\n".join(evaluate_model(run, told.best, told.seed, told.samples)))
         return
-    agent = registry.load(run / ("best" if told.best else "model"))
+    agent = load(run, told.trust, "best" if told.best else "model")
     act = agent.policy.act
     if told.sample:
         act = partial(act, generator=torch_generator(told.seed, "actions"))

@@ -42,7 +42,7 @@ class Fit:
     fast: bool = (
         False  # two of auto's models alone take a glance at each row: several times as fast, less sharp
     )
-    window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
+    window: int | None = None  # rows are instants of a series: judge the W rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
     series: str | None = None  # of several series in one file, the column that names the series of a row
     own_scale: bool = False  # of several series: each is seen in its own level and spread, not in that of all

@@ -1,5 +1,7 @@
 """`lab generate RUN`: rows that a generative model makes, as a picture and as numbers."""
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -141,7 +143,9 @@ def _npz(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
 
 
 def _csv(file: IO[bytes], x: np.ndarray, columns: tuple[str, ...]) -> None:
-    file.write((",".join(f'"{name}"' if "," in name else name for name in columns) + "\n").encode())
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(columns)
+    file.write(header.getvalue().encode())
     np.savetxt(file, x.reshape(len(x), -1), fmt="%.9g", delimiter=",")
 
 

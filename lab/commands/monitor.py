@@ -24,6 +24,7 @@ from envs.switched import Switched
 from lab.arguments import parse
 from lab.monitor_policy import POLICY_TRIALS, Trial, checked, policy_trials
 from lab.monitor_story import NAMED, Cell, Story, faults_for
+from lab.trust import load
 from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path, read_config
@@ -57,6 +58,7 @@ class Monitor:
     )
     max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
     minutes: float = 8.0  # that all of it may take, about
+    trust: bool = False  # import the class that the run names as its environment: its code runs
     wandb: Literal["offline", "online", "disabled"] = "offline"  # Weights & Biases; WANDB_MODE overrides it
     project: str = "lab"  # the W&B project
     entity: str | None = None  # the W&B team or user
@@ -95,7 +97,7 @@ def main(words: list[str]) -> None:
     agent = None
     if told.run is not None:
         read_config(told.run)
-        agent = registry.load(told.run / "model")
+        agent = load(told.run, told.trust)
         if told.policy_check:
             checked(agent)  # refuses before anything is played
         if agent.spaces.picture:

@@ -51,6 +51,7 @@ class Report:
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs; several are drawn into one page
     out: Path | None = None  # the page to write; default: report.html in the folder of the first run
     video: bool = False  # an episode of each agent, as episode.gif in its folder and on the page
+    trust: bool = False  # for a video, import the class that a run names as its environment: its code runs
 
 
 def main(words: list[str]) -> None:
@@ -83,7 +84,7 @@ def main(words: list[str]) -> None:
     if told.video:
         page.section("An episode", "Greedy, from the last model; every second of at most 600 steps.")
         for name, run in zip(configs, told.runs, strict=True):
-            page.figure(*_video(run, name), narrow=True)
+            page.figure(*_video(run, name, told.trust), narrow=True)
     for name, path in zip(names, told.runs, strict=True):
         _snapshots(page, name, path)
     for group, metrics in _by_group(rows).items():
@@ -98,12 +99,12 @@ def main(words: list[str]) -> None:
     print(out)
 
 
-def _video(run: Path, name: str) -> tuple[str, str]:
+def _video(run: Path, name: str, trust: bool) -> tuple[str, str]:
     """An episode of an agent as an image of a page, and what it shows; written beside the model too."""
-    from agents import registry  # a second of imports that pages without a video do without
-    from envs.recording import film
+    from envs.drawing import film  # a second of imports that pages without a video do without
+    from lab.trust import load
 
-    agent = registry.load(run / "model")
+    agent = load(run, trust)
     frames, total = film(agent.policy.act, agent.cfg.env, SEED)
     video = gif(frames)
     with writing(run / "episode.gif") as file:

@@ -16,13 +16,14 @@ class Resume:
     """What `lab resume` is told."""
 
     run: tyro.conf.Positional[Path]  # the folder of the run, or of the runs of several seeds
+    trust: bool = False  # import the class that the run names as its environment: its code runs
 
 
 def main(words: list[str]) -> None:
     """Parses and runs `lab resume RUN`."""
     told: Resume = parse(Resume, words, "lab resume", "Goes on with a run from its last checkpoint.")
     if is_set(told.run):
-        go_on_with_seeds(told.run)
+        go_on_with_seeds(told.run, told.trust)
         return
     with distributed.joined():
-        session.finish(told.run, go_on(told.run), f"`lab resume {told.run}` goes on")
+        session.finish(told.run, go_on(told.run, told.trust), f"`lab resume {told.run}` goes on")

@@ -10,6 +10,7 @@ from envs.vector import split
 from lab.arguments import parse, peek
 from lab.learning import finish, go_on, learn
 from lab.many import learn_seeds
+from lab.trust import check_trust
 from training import distributed
 from training.config import check_positive, from_dict
 from training.errors import InputError
@@ -28,6 +29,7 @@ class Train(Generic[C]):
         None  # what steps an agent's environments
     )
     config: Path | None = None  # start from the settings of a run folder or its config.json
+    trust: bool = False  # import the class that --config names as the environment: its code runs
     seeds: int = 1  # train as many runs as this, from --seed on, side by side, each in DIR/seed_N
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ def _main(words: list[str]) -> None:
     about = (module.__doc__ or "").split("\n\n")[0]
     told = parse(Train[module.Config], words, f"lab train {kind}", about, Train(start))  # type: ignore[name-defined]
     cfg = told.settings
+    if told.config is not None and peek(words, "--env") != getattr(cfg, "env", None):
+        check_trust(getattr(cfg, "env", None), told.trust, told.config)
     if told.backend is not None:
         cfg = _with_backend(kind, cfg, told.backend)
     subject = cfg.env if hasattr(cfg, "env") else cfg.data
@@ -70,7 +74,8 @@ def _main(words: list[str]) -> None:
             compare.main([str(path)])
         return
     if distributed.restarted() and (path / "config.json").exists():
-        outcome = go_on(path)
+        ours = read_config(path)["config"].get("env") == getattr(cfg, "env", None)
+        outcome = go_on(path, told.trust or ours)
     else:
         outcome = learn(kind, cfg, path, f"{kind} on {subject}, {said}; seed {cfg.run.seed}; {path}")
     finish(path, kind, outcome)

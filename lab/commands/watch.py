@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
-from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_env import MonitorWrapper
 from anomaly.monitor_live import Verdict
+from envs.drawing import draw_unseen, frame
 from envs.dynamics import DYNAMICS
 from envs.faults import CHOICES, SENSING, Fault, FaultyEnv
-from envs.recording import draw_unseen, frame
+from envs.recording import act_once
+from envs.replayable import Replayable
 from envs.spaces import Spaces
 from envs.vector import make_one
 from lab.arguments import parse
 from lab.monitor_policy import checked
+from lab.trust import load
 from training.device import set_process
 from training.errors import InputError
 from training.folder import read_config
@@ -54,6 +55,7 @@ class Watch:
     every: int = 5  # steps between lines, beside those on which something happens
     frames: Path | None = None  # a new folder for a picture of each line's step
     pause_s: float = 0.0  # seconds between steps
+    trust: bool = False  # import the class that the run names as its environment: its code runs
 
     def __post_init__(self) -> None:
         if self.fault not in KINDS:
@@ -70,7 +72,7 @@ def main(words: list[str]) -> None:
     told: Watch = parse(Watch, words, "lab watch", "An agent plays an episode, its monitor beside it.")
     set_process()
     read_config(told.run)
-    agent = registry.load(told.run / "model")
+    agent = load(told.run, told.trust)
     folder = told.run / "monitor" / "model"
     if not folder.exists():
         raise InputError(f"{told.run} has no monitor, expected one: `lab monitor {told.run}` makes it")
@@ -80,7 +82,7 @@ def main(words: list[str]) -> None:
     if told.frames is not None:
         draw_unseen()
     inner = make_one(env, render_mode="rgb_array") if told.frames is not None else make_one(env)
-    world = FaultyEnv(inner, _fault(told, monitor))
+    world = FaultyEnv(Replayable(inner), _fault(told, monitor))
     spaces = Spaces.of(inner.observation_space, inner.action_space, env)
     _play(MonitorWrapper(world, monitor, "virtual" if told.virtual else "note"), agent, spaces, told, monitor)
     world.close()
@@ -105,8 +107,7 @@ def _play(env: MonitorWrapper, agent: Any, spaces: Spaces, told: Watch, monitor:
     obs, _ = env.reset(seed=told.seed)
     total, early, late = 0.0, False, False  # alarms before the fault, and with it
     for step in range(told.steps):
-        action = spaces.to_env(act(torch.from_numpy(np.float32(obs))[None]).cpu().numpy())[0]
-        obs, reward, terminated, truncated, info = env.step(int(action) if spaces.discrete else action)
+        obs, reward, terminated, truncated, info = env.step(act_once(act, obs, spaces))
         total += float(reward)
         verdict: Verdict = info["monitor"]
         ended = terminated or truncated

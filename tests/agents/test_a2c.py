@@ -78,3 +78,10 @@ def test_the_action_follows_what_is_seen() -> None:
 def test_a_continuous_action_finds_the_best_number() -> None:
     learner = learned("probe/near-v0", lr=5e-3, num_envs=4, entropy_coef=0.0)
     assert learner.model.act(torch.ones(1, 1)).item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_normalised_rewards_have_the_worth_of_their_deviation() -> None:
+    sums = torch.tensor([1.0, 1.5, 1.75])  # as in the test of PPO
+    worth = 2.0 / sums.std(correction=0).item()
+    found = value(learned("probe/endless-v0", normalise_reward=True), 1.0)
+    assert found == [pytest.approx(worth, rel=0.1)]

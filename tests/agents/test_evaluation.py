@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from agents.evaluation import evaluate, interval, iqm, summary
 from agents.registry import load, save
 from envs import Spaces
 from training.errors import InputError
+from training.files import MANIFEST, sha256
 
 
 def test_the_interquartile_mean_is_scipys_where_quarters_are_whole() -> None:
@@ -60,3 +64,18 @@ def test_a_model_of_another_kind_is_refused(tmp_path) -> None:
     save_model(tmp_path / "model", {"w": torch.zeros(1)}, {"kind": "vae"})
     with pytest.raises(InputError, match="holds a 'vae', expected an agent"):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1], {}, {"config": [1]}, {"config": None}, {"spaces": "x"}, {"step": "x"}, {"step": None}]
+)
+def test_a_description_that_is_not_one_is_refused(wrong: list | dict, tmp_path: Path) -> None:
+    learner = ppo.Learner(ppo.Config(), Spaces(4, discrete=2))
+    save(tmp_path, "ppo", learner)
+    whole = json.loads((tmp_path / "model.json").read_text())
+    told = whole | wrong if wrong and isinstance(wrong, dict) else wrong or {"kind": "ppo"}
+    (tmp_path / "model.json").write_text(json.dumps(told))
+    sums = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps(sums | {"model.json": sha256(tmp_path / "model.json")}))
+    with pytest.raises(InputError, match=r"model\.json"):
+        load(tmp_path)

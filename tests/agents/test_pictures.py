@@ -110,7 +110,10 @@ def test_frames_go_on_where_they_were() -> None:
     assert other.frames.added == one.frames.added  # type: ignore[union-attr]
 
 
-def test_old_frames_give_way_and_are_missed_when_they_are_still_needed() -> None:
+def test_old_frames_give_way_and_are_missed_when_they_are_still_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agents.parts.replay.SPARE", 20)
     envs = make("probe/camera-v0", 2, seed=0)
     replay = Replay(24, Windows(1, 0.9), picture=envs.spaces.picture)
     plain = Replay(24, Windows(1, 0.9))
@@ -120,9 +123,62 @@ def test_old_frames_give_way_and_are_missed_when_they_are_still_needed() -> None
         plain.add(rows)
     assert torch.equal(replay.take(torch.arange(24)).obs, plain.take(torch.arange(24)).obs)
     assert replay.frames is not None
+    assert replay.frames.added > 2 * replay.frames.room  # frames have given way
     replay.frames = Frames(envs.spaces.picture, 20)
     with pytest.raises(InputError, match="its frames do not suffice"):
         replay.add(rollout(envs, 12))
+
+
+class Colours(gym.Env):
+    """Shows noise in colour, at once and in every step."""
+
+    observation_space = gym.spaces.Box(0, 255, (3, 36, 36), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._see(), {}
+
+    def step(self, action: Any) -> tuple:
+        self.steps += 1
+        return self._see(), 1.0, self.steps == 20, False, {}
+
+    def _see(self) -> np.ndarray:
+        return self.np_random.integers(0, 256, (3, 36, 36), np.uint8)
+
+
+class ForbiddingColours(Colours):
+    """Forbids an action."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        return super().reset(seed=seed)[0], {"action_mask": np.array([1, 0], np.int8)}
+
+
+gym.register("probe/colours-v0", Colours)
+gym.register("probe/forbidding-colours-v0", ForbiddingColours)
+
+
+def test_channels_that_are_no_stack_of_frames_are_kept_whole() -> None:
+    envs = make("probe/colours-v0", 2, seed=0)
+    replay, plain = (
+        Replay(2_000, Windows(1, 0.9), picture=envs.spaces.picture),
+        Replay(2_000, Windows(1, 0.9)),
+    )
+    for _ in range(3):
+        rows = rollout(envs, 500)
+        replay.add(rows)
+        plain.add(rows)
+    index = torch.arange(2_000)
+    for ours, theirs in zip(replay.take(index), plain.take(index), strict=True):
+        assert torch.equal(ours, theirs)
+    assert replay.frames is not None
+    assert replay.frames.store.shape[1] == 3 * 36 * 36
+
+
+def test_pictures_with_a_mask_are_refused() -> None:
+    with pytest.raises(InputError, match="shows pictures and gives an action_mask, expected one of them"):
+        make("probe/forbidding-colours-v0", 2, seed=0)
 
 
 @pytest.mark.parametrize("kind", ["ppo", "pqn", "dqn", "rainbow"])

@@ -71,6 +71,33 @@ def test_the_value_term_has_a_gradient() -> None:
     assert gradient.tolist() == [0.5, 1.0]  # c_V · 2 (V − R) / B
 
 
+def test_entropy_is_paid_for() -> None:
+    entropy = torch.tensor([0.4, 0.6], requires_grad=True)
+    zeros = torch.zeros(2)
+    told = {"clip": 0.2, "value_coef": 0.5, "entropy_coef": 0.1}
+    loss, _ = ppo.ppo_loss(zeros, zeros, zeros, zeros, zeros, entropy, **told)
+    assert loss.item() == pytest.approx(-0.1 * 0.5)
+    assert torch.autograd.grad(loss, entropy)[0].tolist() == [pytest.approx(-0.05)] * 2  # −c_H / B
+
+
+def test_a_bonus_for_entropy_keeps_actions_open() -> None:
+    closed, open_ = (
+        learned("probe/chosen-v0", steps=8_000, entropy_coef=c).model.learned(torch.ones(1, 1))[0]
+        for c in (0.0, 10.0)
+    )
+    assert closed.softmax(-1).max() > 0.95
+    assert open_.softmax(-1).max() < 0.9
+
+
+def test_advantages_are_normalised_within_a_rollout() -> None:
+    cfg = ppo.Config(env="CartPole-v1", reward_scale=7.0)
+    envs = make(cfg.env, cfg.num_envs, seed=0)
+    *_, advantage, target = ppo.Learner(cfg, envs.spaces).collect(envs)
+    assert advantage.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert advantage.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
+    assert target.max() > 7.0
+
+
 def test_a_constant_reward_is_worth_itself() -> None:
     assert value(learned("probe/constant-v0"), 1.0) == [pytest.approx(1.0, abs=0.05)]
 

@@ -80,16 +80,35 @@ def test_every_ratio_is_one_before_the_first_step_and_values_follow_one_another(
     cfg = ppo_lstm.Config(env=env, num_envs=4, rollout=40)
     envs = make(env, 4, seed=0)
     learner = ppo_lstm.Learner(cfg, envs.spaces)
+    beyond, led_to = learner.beyond, []
+    learner.beyond = lambda *told: led_to.append(beyond(*told)) or led_to[-1]  # type: ignore[func-returns-value]
     for _ in range(2):  # the second begins in the middle of episodes
         rows, first = learner.collect(envs)
         with torch.no_grad():
-            outputs, _, _ = learner.model(rows.obs, rows.begins, first)
+            outputs, value, _ = learner.model(rows.obs, rows.begins, first)
             log_prob = learner.model.head.log_prob(outputs.flatten(0, 1), rows.action.flatten())
         torch.testing.assert_close(log_prob, rows.old_log_prob.flatten())
-        played = rows.valid[1:] & ~rows.begins[1:]
+        played = rows.valid[1:] & rows.valid[:-1] & ~rows.begins[1:]
         assert played.any()
+        torch.testing.assert_close(led_to[-1][:-1][played], value[1:][played])
+        advantage = rows.advantage[rows.valid]
+        assert advantage.mean().item() == pytest.approx(0.0, abs=1e-5)
+        assert advantage.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
         assert rows.begins[1:].any()  # or nothing was tested
     assert not rows.begins[0].all()
+
+
+def test_rewards_are_scaled_before_they_are_learned_from() -> None:
+    targets = []
+    for scale in (1.0, 10.0):
+        cfg = ppo_lstm.Config(env="CartPole-v1", reward_scale=scale)
+        envs = make(cfg.env, cfg.num_envs, seed=0)
+        learner = ppo_lstm.Learner(cfg, envs.spaces)
+        with torch.no_grad():
+            for weight in learner.model.net.parameters():
+                weight.zero_()  # so that nothing is worth anything yet
+        targets.append(learner.collect(envs)[0].value_target)
+    torch.testing.assert_close(targets[1], 10 * targets[0])
 
 
 def test_a_value_beyond_is_that_of_the_next_row() -> None:

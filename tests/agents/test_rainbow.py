@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import tests.probes
 from agents import rainbow
 from agents.parts.dueling import duel
 from agents.parts.noisy import Noisy
+from agents.parts.priorities import LEAST
 from envs import Spaces, make
 from training.errors import InputError
 from training.networks import mlp
@@ -174,6 +176,34 @@ def test_a_gamble_is_known_as_one() -> None:
         probability = learner.model(torch.ones(1, 1)).softmax(-1)[0, 0]
     lost, won = (probability[(learner.model.support - z).abs() < 0.3].sum().item() for z in (-1.0, 1.0))
     assert (lost, won) == (pytest.approx(0.5, abs=0.15), pytest.approx(0.5, abs=0.15))
+
+
+def test_a_bout_weighs_what_it_drew_and_remembers_its_surprise() -> None:
+    cfg = rainbow.Config(
+        env="CartPole-v1", noisy=False, distributional=False, updates=1, warm_up=0, replay=512
+    )
+    envs = make(cfg.env, cfg.num_envs, seed=0)
+    learner = rainbow.Learner(cfg, envs.spaces)
+    draw, drawn = learner.draw, []
+    learner.draw = lambda count: drawn.append(draw(count)) or drawn[-1]  # type: ignore[func-returns-value]
+    learner.collect(envs)
+    learner.learn()  # from now on priorities differ
+    before = deepcopy(learner.model)
+    slow = deepcopy(learner.slow)
+    metrics = learner.learn()
+    index, weight = drawn[-1]
+    rows = learner.replay.take(index)
+    with torch.no_grad():
+        best = before(rows.next_obs)[..., 0].argmax(-1, keepdim=True)
+        target = rows.reward + rows.discount * slow(rows.next_obs)[..., 0].gather(1, best)[:, 0]
+        error = before(rows.obs)[..., 0].gather(1, rows.action[:, None])[:, 0] - target
+    assert weight.min() < 0.9
+    torch.testing.assert_close(metrics["loss/td"], (weight * error.square()).mean())
+    priority = (error.abs().double() + LEAST) ** cfg.omega
+    assert learner.priorities is not None
+    leaves = learner.priorities.tree[index + (1 << learner.priorities.levels)]
+    highest = torch.stack([priority[index == place].max() for place in index])
+    torch.testing.assert_close(leaves, highest)
 
 
 def test_the_weights_of_the_prioritised_replay_grow_whole_over_the_run() -> None:

@@ -1,9 +1,11 @@
+import gymnasium as gym
 import pytest
 import torch
 
 import tests.probes
 from agents import reinforce
 from envs import Transition, make
+from training.errors import InputError
 from training.run import RunConfig
 
 
@@ -75,6 +77,18 @@ def test_every_row_is_learned_from_once_when_its_episode_has_ended() -> None:
     assert counts.unique().tolist() == [3]  # once in each environment
     assert len(places) >= 38
     assert len(learner.waiting[0]) < 3
+
+
+class Unending(tests.probes.Probe):
+    """Never ends, and no time limit cuts it off."""
+
+
+gym.register("probe/unending-v0", Unending, kwargs={"kind": "endless"})
+
+
+def test_a_run_in_which_no_episode_ends_is_given_up_by_name() -> None:
+    with pytest.raises(InputError, match="no episode has ended in 640 steps, more than half of the run"):
+        learned("probe/unending-v0", steps=1_024)
 
 
 def test_a_constant_reward_is_worth_itself() -> None:

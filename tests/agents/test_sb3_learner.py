@@ -1,5 +1,6 @@
 """Stable-Baselines3 as an engine of the lab: it repeats, stops when nobody asks, refuses what it cannot."""
 
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -30,6 +31,27 @@ def test_the_same_seed_learns_the_same_and_rows_tell_of_it() -> None:
     assert [step for step, _ in rows] == [128, 256, 384]
     assert rows[-1][1].keys() >= {"loss/policy", "loss/value", "policy/entropy", "episode/return"}
     assert sum(len(metrics["episode/return"]) for _, metrics in rows) > 5
+
+
+def test_what_ends_the_wait_for_a_thread_that_hangs_does_not_wait_on() -> None:
+    release = threading.Event()
+
+    def ring(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            next(turns(lambda hand_over: release.wait(30)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        release.set()
+
+
+def test_low_precisions_are_refused() -> None:
+    with pytest.raises(InputError, match="precision is bf16, sb3 knows none but fp32 and tf32"):
+        sb3.Config(run=RunConfig(precision="bf16"))
 
 
 def test_a_learner_that_nobody_asks_any_more_stops() -> None:

@@ -292,6 +292,15 @@ def test_wind_and_gravity_move_the_lander() -> None:
         assert (first_change(faulty, clean) == ONSET).all()
 
 
+def test_wind_that_is_there_already_is_multiplied() -> None:
+    pytest.importorskip("Box2D")
+    world = make_one("LunarLander-v3", enable_wind=True, wind_power=8.0)
+    wind, lander = Dynamics(world, "wind"), world.unwrapped
+    for factor in (1.0, 1.5, 1.0):
+        wind.set(factor)
+        assert (lander.enable_wind, lander.wind_power) == (True, 8.0 * factor)
+
+
 @pytest.mark.parametrize(("name", "value"), [("kind", "banana"), ("shape", "sudden")])
 def test_unknown_kinds_and_shapes_are_refused(name: str, value: str) -> None:
     fault = Fault(kind="bias")

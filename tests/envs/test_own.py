@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import tests.probes
+from agents import ppo
 from envs import make
 from envs.checking import check
+from lab.learning import learn
 from training.errors import InputError
+from training.run import RunConfig
 
 
 class Faulty(gym.Env):
@@ -179,3 +182,25 @@ def test_actions_have_the_type_of_their_space_and_numpy_may_say_when_it_ends() -
         assert envs.step(torch.zeros(2, 1)).reward.tolist() == [1.0, 1.0]
     with pytest.raises(InputError, match=r"step 500: it gives 4 things, expected 5"):
         envs.step(torch.zeros(2, 1))
+
+
+class Closing(tests.probes.Pair):
+    """Notes which of its copies are open."""
+
+    open: set[int] = set()  # noqa: RUF012  (of all)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        self.open.add(id(self))
+        return super().reset(seed=seed)
+
+    def close(self) -> None:
+        self.open.discard(id(self))
+
+
+gym.register("probe/closing-v0", Closing)
+
+
+def test_a_run_closes_the_environments_that_it_learned_on(tmp_path: Path) -> None:
+    run = RunConfig(steps=32, device="cpu", wandb="disabled", evaluate_every=0)
+    learn("ppo", ppo.Config(env="probe/closing-v0", num_envs=4, rollout=8, run=run), tmp_path / "run")
+    assert not Closing.open

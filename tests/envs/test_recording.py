@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from envs.drawing import frame, render
 from envs.faults import Fault
-from envs.recording import Episodes, frame, record, render
+from envs.recording import Episodes, record
 from training.errors import InputError
 
 
@@ -74,6 +75,9 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"first": np.array("x")},
+        {"seed": np.array([0, 1])},
+        {"seed": np.array([0.5])},
         {"action": np.array([-1])},
         {"action": np.array([2])},
         {"action": np.array([0.5])},

@@ -1,7 +1,9 @@
 """Environments in processes of their own, and environments that hang or die."""
 
 import os
+import random
 import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -131,6 +133,16 @@ def test_an_environment_that_hangs_in_this_process_is_said_by_name(tmp_path: Pat
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_an_alarm_for_another_thread_does_not_end_what_this_one_does() -> None:
+    env = Replayable(Slow("play", Path()), limit_s=0.05)  # made in this thread, played in another
+    shown: list[Any] = []
+    player = threading.Thread(target=lambda: shown.append(env.reset(seed=3)))
+    player.start()
+    time.sleep(0.3)
+    player.join()
+    assert len(shown) == 1
+
+
 def test_a_run_with_processes_goes_on_where_it_was(tmp_path: Path) -> None:
     one, other = apart("play", tmp_path), apart("play", tmp_path)
     played(one, 8)
@@ -138,6 +150,55 @@ def test_a_run_with_processes_goes_on_where_it_was(tmp_path: Path) -> None:
     assert equal(played(other, 9), played(one, 9))
     one.close()
     other.close()
+
+
+class Slow(Troubled):
+    """Takes a tenth of a second for a step, of thirty, and for the reset."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        time.sleep(0.1)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple:
+        time.sleep(0.1)
+        obs, reward, *_ = super().step(action)
+        return obs, reward, self.steps == 30, False, {}
+
+
+def _slow(index: int) -> Replayable:
+    return Replayable(Slow("play", Path()), index)
+
+
+def test_an_episode_may_take_as_long_to_play_again_as_it_took() -> None:
+    one, other = VectorEnv(Workers(_slow, 1, limit_s=0.8), 3), VectorEnv(Workers(_slow, 1, limit_s=0.8), 3)
+    rows = [one.step(torch.zeros(1, dtype=torch.int64)) for _ in range(12)]
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.obs, rows[-1].next_obs)
+    one.close()
+    other.close()
+
+
+class Careless(Troubled):
+    """Begins with numbers that are nobody's own."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
+        super().reset(seed=seed)
+        drawn = np.random.random() + random.random() + torch.rand(()).item()
+        return np.array([drawn], np.float32), {}
+
+
+def _careless(index: int) -> Replayable:
+    return Replayable(Careless("play", Path()), index)
+
+
+def test_workers_that_draw_from_what_is_nobodys_own_draw_different_numbers_that_repeat() -> None:
+    shown = []
+    for seed in (3, 3, 4):
+        envs = VectorEnv(Workers(_careless, 4), seed)
+        shown.append(envs.obs[:, 0].tolist())
+        envs.close()
+    assert len(set(shown[0])) == 4
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_workers_are_a_backend() -> None:

@@ -1,6 +1,8 @@
 """The commands as a user calls them."""
 
 import csv
+import errno
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from lab import cli
 from lab.cli import COMMANDS
-from lab.commands import train
+from lab.commands import generate, train
 from tests.processes import lab
 from training.errors import InputError
 
@@ -100,6 +102,30 @@ def test_samples_are_pictures_and_numbers(place: Path) -> None:
     assert lab("generate", "map", "--out", "map-picture", cwd=place).returncode == 0
     with np.load(place / "map-picture.npz") as found:
         assert found["u_matrix"].shape == (12, 12)
+
+
+def test_names_of_columns_are_written_as_a_reader_takes_them() -> None:
+    names = ("plain", "with, comma", 'with "quotes"', "with\nline")
+    file = io.BytesIO()
+    generate._csv(file, np.zeros((2, 4)), names)
+    rows = list(csv.reader(io.StringIO(file.getvalue().decode())))
+    assert rows == [list(names), ["0"] * 4, ["0"] * 4]
+
+
+def test_errors_of_the_machine_are_one_line_and_bugs_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[OSError] = [
+        OSError(errno.ENOSPC, "No space left"),
+        FileNotFoundError(errno.ENOENT, "no file"),
+    ]
+    monkeypatch.setattr("sys.argv", ["lab", "list"])
+    monkeypatch.setattr("lab.commands.list.main", lambda words: (_ for _ in ()).throw(raised.pop(0)))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "No space left" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):
+        cli.main()
 
 
 def test_the_same_configuration_learns_the_same_weights(place: Path) -> None:

@@ -1,5 +1,9 @@
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,16 +11,23 @@ import pytest
 
 from agents import ppo
 from lab.commands import compare, report, resume, train
+from tests.processes import ENVIRONMENT
 from training.errors import InputError
 from training.folder import RunFolder
 from training.run import RunConfig
 
 
 def make(
-    path: Path, returns: list[float], seed: int = 0, env: str = "CartPole-v1", kind: str = "ppo"
+    path: Path,
+    returns: list[float],
+    seed: int = 0,
+    env: str = "CartPole-v1",
+    kind: str = "ppo",
+    evaluations: int | None = None,
 ) -> None:
-    """A run whose evaluations are given."""
-    cfg = ppo.Config(env=env, run=RunConfig(seed=seed))
+    """A run whose evaluations are given, one in ten steps; it should have had so many, or as many."""
+    steps = 10 * max(1, len(returns) if evaluations is None else evaluations)
+    cfg = ppo.Config(env=env, run=RunConfig(seed=seed, steps=steps))
     folder = RunFolder(path, kind, asdict(cfg))
     for step, value in enumerate(returns, 1):
         folder.write(step * 10, {"eval/return": value})
@@ -81,6 +92,45 @@ def test_seeds_are_trained_side_by_side_and_judged_as_one(tmp_path: Path, monkey
         train.main(["ppo", "--seeds", "2", "--dir", "two"])
     with pytest.raises(InputError, match="seeds is 0"):
         train.main(["ppo", "--seeds", "0"])
+
+
+def test_runs_that_have_not_ended_are_told_of(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Path("some/a"), [1.0, 2.0, 3.0])
+    make(Path("some/b"), [1.0], seed=1, evaluations=3)
+    with pytest.warns(UserWarning, match="some/b was last evaluated after 10 of 30 steps"):
+        compare.main(["some"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_runs_are_no_formulas_and_may_begin_with_a_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Path("_run"), [1.0])
+    make(Path("a$^$b"), [1.0])
+    compare.main(["_run", "a$^$b", "--out", "page.html"])
+    legend = Path("page.html").read_text().partition("<svg")[2]
+    assert "> _run</text>" in legend
+    assert ">a$^$b</text>" in legend
+
+
+def test_a_signal_ends_all_seeds_where_they_can_go_on(tmp_path: Path) -> None:
+    words = ["train", "ppo", "--seeds", "3", "--steps", "10000000", "--evaluate-every", "0", "--dir", "set"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab", *words],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob("set/seed_*/metrics.jsonl")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "set: interrupted (`lab resume set` goes on)" in said
+    for run in tmp_path.glob("set/seed_*"):  # nobody has it open
+        RunFolder.reopen(run).close()
+    assert list(tmp_path.glob("set/seed_*/resume/*"))
 
 
 def test_the_report_draws_layers_and_a_range_test(tmp_path: Path, monkeypatch, capsys) -> None:

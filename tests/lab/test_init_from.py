@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from agents import ppo, registry
 from generative import autoencoder, vae
 from lab.learning import go_on, learn
 from training.checkpoint import load_model
 from training.run import RunConfig
+from training.transfer import take_over
 
 RUN = RunConfig(steps=20, evaluate_every=10, log_every=10, save_every_s=1e-9, wandb="disabled", device="cpu")
 
@@ -39,3 +41,19 @@ def test_a_frozen_encoder_stays_through_a_resume_that_needs_the_other_run_no_mor
     assert "goes on after 19 steps" in capsys.readouterr().out
     resumed = load_model(second / "model")[0]
     assert all(torch.equal(value, straight[name]) for name, value in resumed.items())
+
+
+def test_an_agent_that_acts_by_averaged_weights_begins_like_one_that_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = {"num_envs": 4, "rollout": 8, "minibatch": 32}
+    run = replace(RUN, steps=64, evaluate_every=0)
+    learn("ppo", ppo.Config(run=run, **small), tmp_path / "first")
+    old = registry.load(tmp_path / "first" / "model")
+    new = ppo.Learner(ppo.Config(average=0.9, run=run, **small), old.spaces)
+    take_over(new, tmp_path / "first", alike={"smooth": "net"})
+    obs = torch.randn(9, 4)
+    assert torch.equal(new.model(obs)[0], old.policy(obs)[0])
+    again = replace(run, init_from=str(tmp_path / "first"))
+    learn("ppo", ppo.Config(average=0.9, run=again, **small), tmp_path / "second", "said")
+    assert "smooth.0" in capsys.readouterr().out

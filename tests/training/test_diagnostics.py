@@ -111,6 +111,21 @@ def test_dead_units_are_those_that_stand_still() -> None:
     assert not model[1]._forward_hooks
 
 
+def test_dead_units_of_twins_are_counted_net_by_net_and_layer_by_layer() -> None:
+    twins = Twins(1, (2, 3), 1, "relu", (1.0, 1.0))
+    with torch.no_grad():
+        for weight, bias in zip(twins.weights, twins.biases, strict=True):
+            weight.fill_(1.0)
+            bias.zero_()
+        twins.biases[0][
+            0
+        ] = -99.0  # the first net is off; its numbers differ from the other's, and stand still
+        twins.biases[1][1, 0, 2] = -99.0
+    with dead_units(twins) as found:
+        twins(torch.linspace(0.1, 1, 50)[:, None])
+    assert found == {"dead/activations.0": 0.5, "dead/activations.1": pytest.approx(4 / 6)}
+
+
 def test_dead_channels_are_counted_over_places() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
     with torch.no_grad():

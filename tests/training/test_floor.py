@@ -21,6 +21,12 @@ def test_unknown_and_absent_devices_are_refused() -> None:
             device.pick(name)
 
 
+def test_a_device_without_numbers_of_64_bits_is_not_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert device.pick("auto").type == "cpu"
+
+
 def test_streams_of_other_names_and_seeds_differ_and_repeat() -> None:
     found = {seeds.stream(seed, name) for seed in range(50) for name in ("a", "b", "ab", "")}
     assert len(found) == 200

@@ -1,8 +1,11 @@
 """What a run's folder tells people."""
 
+from pathlib import Path
+
 import pytest
 
-from training.folder import score_text
+from training.errors import InputError
+from training.folder import read_config, read_rows, score_text
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,13 @@ from training.folder import score_text
 )
 def test_scores_keep_all_digits_before_the_point(score: float, text: str) -> None:
     assert score_text(score) == text
+
+
+def test_files_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    (tmp_path / "config.json").write_text(deep)
+    (tmp_path / "metrics.jsonl").write_text(deep + "\n")
+    with pytest.raises(InputError, match=r"config\.json is not JSON"):
+        read_config(tmp_path)
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        read_rows(tmp_path)

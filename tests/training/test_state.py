@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from training.errors import InputError
 from training.state import capture, global_generators, pack, restore, set_global_generators, unpack
 
 
@@ -56,3 +57,11 @@ def test_attributes_of_every_kind_come_back() -> None:
     assert torch.equal(other.net.weight, one.net.weight)
     assert torch.rand(1, generator=other.generator) == torch.rand(1, generator=one.generator)
     assert (other.count, other.mean.tolist(), other.names) == (5, [1.0, 2.0], ["a"])
+
+
+def test_a_generator_of_another_kind_of_device_is_told_in_one_line() -> None:
+    class Some:
+        generator = torch.Generator()
+
+    with pytest.raises(InputError, match="generator drew on another device than cpu, expected the one that"):
+        restore(Some(), {"generator": torch.zeros(16, dtype=torch.uint8)})  # as long as a state of CUDA's

@@ -70,6 +70,18 @@ def test_parts_can_be_kept_and_found_under_another_name(tmp_path: Path) -> None:
     assert torch.equal(model["scale"].weight, kept)
 
 
+def test_a_part_that_the_run_lacks_begins_like_another(tmp_path: Path) -> None:
+    plain = nn.ModuleDict({"net": nn.Linear(3, 4)})
+    both = nn.ModuleDict({"net": nn.Linear(3, 4), "smooth": nn.Linear(3, 4)})
+    model = nn.ModuleDict({"net": nn.Linear(3, 4), "smooth": nn.Linear(3, 4)})
+    for number, (source, smooth) in enumerate(((plain, plain["net"]), (both, both["smooth"]))):
+        run = saved(tmp_path / str(number), source)
+        found = take_over(SimpleNamespace(model=model), run, alike={"smooth": "net"})
+        assert found.taken == ("net", "smooth")
+        assert torch.equal(model["net"].weight, source["net"].weight)
+        assert torch.equal(model["smooth"].weight, smooth.weight)
+
+
 @pytest.mark.parametrize("rule", [Adam, SGD])
 def test_frozen_layers_stay_and_the_others_learn_as_if_they_were_alone(rule: Any) -> None:
     x = torch.randn(8, 3)
