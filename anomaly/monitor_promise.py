@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from anomaly.calibration import needed, realised_range, threshold
 from training.errors import InputError
@@ -43,12 +43,8 @@ class Promise:
             InputError: when there are too few steps for a run length, or it is shorter than a stretch.
         """
         check_run_length(run_length)
+        check_stretches((~np.isnan(score)).sum(axis=1), run_length)
         highest, alpha = np.sort(stretches(score)), STRETCH / run_length
-        if len(highest) < needed(alpha):
-            raise InputError(
-                f"a run length of {run_length} steps takes {needed(alpha)} stretches of {STRETCH} clean"
-                f" steps, found {len(highest)} (an episode's first {WARM} steps are left out)"
-            )
         return Promise(threshold(highest, alpha), alpha, len(highest), run_length)
 
     def kept(self, score: Float[np.ndarray, "E T"]) -> str:
@@ -75,6 +71,16 @@ def stretches(score: Float[np.ndarray, "E T"]) -> Float[np.ndarray, " n"]:
     count = max(0, (score.shape[1] - WARM) // STRETCH)
     cut = score[:, WARM : WARM + count * STRETCH].reshape(len(score), count, STRETCH)
     return cut[~np.isnan(cut).any(axis=2)].max(axis=1, initial=-math.inf)
+
+
+def check_stretches(length: Int[np.ndarray, " E"], run_length: int) -> None:
+    """Raises InputError unless clean episodes of these lengths have the stretches that a run length takes."""
+    found, wanted = int((np.maximum(length - WARM, 0) // STRETCH).sum()), needed(STRETCH / run_length)
+    if found < wanted:
+        raise InputError(
+            f"a run length of {run_length} steps takes {wanted} stretches of {STRETCH} clean steps, found"
+            f" {found} (an episode's first {WARM} steps are left out), expected more or longer episodes"
+        )
 
 
 def check_episodes(alpha: float, episodes: int) -> int:

@@ -57,8 +57,8 @@ class Dynamics:
         names = [cls.__name__ for cls in type(world).__mro__]
         known = next((_POWERS[name] for name in names if name in _POWERS), {})
         if kind not in known:
-            has = ", ".join(known) or "none"
-            raise InputError(f"{env.spec and env.spec.id} has no {kind} to change, expected one of: {has}")
+            has = f"one of {', '.join(known)}" if known else "a fault of its sensors or actions"
+            raise InputError(f"{env.spec and env.spec.id} has no {kind} to change, expected {has}")
         self._kind, self._powers = kind, known[kind]
         self._wind = world.wind_power if getattr(world, "enable_wind", False) else 0.0
         self._whole = {name: np.array(attrgetter(name)(world), float) for name in self._powers}

@@ -33,6 +33,8 @@ before the first observations of episodes."""
 
 ROW = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "fault")  # one value a step
 
+UNLIMITED = 10_000  # steps of an episode where the environment has no time limit
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -159,7 +161,7 @@ def record(
 
     Every call of `act` sees all episodes, those that ended too, so that what it does in one depends on
     nothing that happens in another. Episodes are cut (truncated) after `max_steps`; by default after
-    10,000 where the environment has no time limit of its own.
+    UNLIMITED where the environment has no time limit of its own.
     """
     envs: list[gym.Env] = [Replayable(make_one(env), i) for i in range(len(seeds))]
     if faults is not None:
@@ -168,7 +170,7 @@ def record(
         raise InputError("there are no seeds to play, expected one or more")
     if max_steps is None:
         limited = envs[0].spec is not None and envs[0].spec.max_episode_steps is not None
-        max_steps = sys.maxsize if limited else 10_000
+        max_steps = sys.maxsize if limited else UNLIMITED
     spaces = Spaces.of(envs[0].observation_space, envs[0].action_space, env)
     obs = np.stack([one.reset(seed=seed)[0] for one, seed in zip(envs, seeds, strict=True)])
     obs = obs.reshape(len(envs), -1).astype(np.float32)

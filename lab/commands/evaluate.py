@@ -13,6 +13,7 @@ import tyro
 import generative.registry
 from agents import registry, sb3_zip
 from agents.evaluation import evaluate, summary
+from envs.recording import UNLIMITED
 from lab import labelled
 from lab.arguments import parse
 from lab.quality import evaluate_model
@@ -79,6 +80,8 @@ def main(words: list[str]) -> None:
     print(f"  IQM         {_with_interval(found, 'eval/iqm', told.episodes)}")
     lengths = episodes.length
     print(f"  length      {lengths.mean():.1f}  (shortest {lengths.min()}, longest {lengths.max()})")
+    if cut := int((lengths == UNLIMITED).sum()):
+        print(f"  cut         {cut} after {UNLIMITED:,} steps, as where there is no time limit")
     if told.record:
         name = f"{'best-' if told.best else ''}{'sampled' if told.sample else 'greedy'}-{told.seed}"
         file = run / "rollouts" / f"{name}.npz"

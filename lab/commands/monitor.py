@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 from agents import registry
 from anomaly.monitor import RolloutMonitor
 from anomaly.monitor_nets import Config
-from anomaly.monitor_promise import check_episodes, check_run_length
+from anomaly.monitor_promise import check_episodes, check_run_length, check_stretches
 from anomaly.monitor_state import Scales
 from anomaly.monitor_statistics import Channels
 from anomaly.monitor_trial import Played, cost, findings, judge, named_right, play
@@ -143,6 +143,9 @@ def of_agent(agent: registry.Agent, told: Monitor, path: Path) -> Story:
         for name in ("fit", "calibrate", "test")
     }
     twins = _clean(act, env, told.faulty, told.seed, "faulty", most)
+    if told.run_length is not None:
+        length = parts["calibrate"].length
+        check_stretches(length[len(length) // 2 :], told.run_length)  # the others make the bands
     print("2. The monitor learns and is calibrated")
     story = _fitted(parts, told, path, agent)
     print("3. Faults are tried")

@@ -136,7 +136,8 @@ def _line(step: int, verdict: Verdict, threshold: float, broken: bool) -> str:
     said = ""
     if verdict.alarm:
         found = verdict.finding
-        what = "an actuator or the world" if found.sensor is None else f"sensor {found.sensor} ({found.kind})"
+        how = "too early to tell how" if found.kind == "unknown" else found.kind
+        what = "an actuator or the world" if found.sensor is None else f"sensor {found.sensor} ({how})"
         said = f"{'ALARM' if verdict.raised else 'alarm'}: {what}"
     return f"{step:5d} {'x' if broken else ' '} {bar} {verdict.score:8.2f}  {said}".rstrip()
 

@@ -114,7 +114,7 @@ def test_force_scales_the_acceleration_and_is_whole_again_after_reset() -> None:
         ({"kind": "delay", "steps": 0}, "steps is 0, expected 1 or more"),
         ({"kind": "attack"}, "expected `attack`"),
         ({"kind": "mass", "size": -1.0}, "size is -1.0, expected more than 0 for mass"),
-        ({"kind": "wind"}, "expected one of: force, gravity, length, mass"),
+        ({"kind": "wind"}, "expected one of force, gravity, length, mass"),
     ],
 )
 def test_faults_that_do_not_fit_are_refused(fault: dict, message: str) -> None:
@@ -123,7 +123,7 @@ def test_faults_that_do_not_fit_are_refused(fault: dict, message: str) -> None:
 
 
 def test_force_needs_an_environment_with_a_force() -> None:
-    with pytest.raises(InputError, match="no force to change, expected one of: gravity, length, mass"):
+    with pytest.raises(InputError, match="no force to change, expected one of gravity, length, mass"):
         FaultyEnv(make_one("Pendulum-v1"), Fault(kind="force"))
 
 
