@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from anomaly.cells import COMMA, GROUPED, POINTS
+from anomaly.amounts import regular
 from generative.data import no_header
 from training.errors import InputError
 
@@ -79,10 +78,7 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         with csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
-                if separator == ";":
-                    yield _rewritten(_rewritten(table, POINTS, ".", ""), COMMA, ",", ".")
-                else:
-                    yield _rewritten(table, GROUPED, ",", "")
+                yield regular(table, commas=separator == ";")
     except pa.ArrowInvalid as error:
         raise InputError(file.problem or _told(path, str(error), before + 1)) from None
     finally:
@@ -119,17 +115,6 @@ def _must_differ(names: tuple[str, ...], path: Path) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} has the column {twice!r} twice, expected names that differ")
-
-
-def _rewritten(table: pa.Table, pattern: str, mark: str, new: str) -> pa.Table:
-    """With `new` for the marks of cells that match; other text keeps its own."""
-    columns = []
-    for column in table.columns:
-        if pc.any(pc.match_substring(column, ",")).as_py():
-            matches = pc.match_substring_regex(column, pattern)
-            column = pc.if_else(matches, pc.replace_substring(column, mark, new), column)
-        columns.append(column)
-    return pa.table(columns, names=table.column_names)
 
 
 def _told(path: Path, error: str, first: int) -> str:

@@ -90,7 +90,7 @@ def test_commas_group_digits_by_three_where_they_are_no_decimals(tmp_path: Path)
         "late, again",
     ]
     rows = "a\tb\n" + "".join(f'"{cell}"\t{i}\n' for i, cell in enumerate(cells))
-    wanted = ["1234.50", "-12345", "1234567.", *cells[3:]]
+    wanted = ["1234.50", "-12345", "1234567.", *cells[3:7], "1234 EUR", cells[8]]
     assert read(written(tmp_path, rows.encode())).to_pydict()["a"] == wanted
     assert read(written(tmp_path, b'a;b\n"1,234";x\n')).to_pydict()["a"] == ["1.234"]
 
