@@ -20,11 +20,15 @@ from training.errors import InputError
 MAX_COLUMNS = 10_000
 BYTES = 4 << 20  # of text parsed at once; no line may be longer
 PATIENCE = 10_000  # milliseconds at most that a file waits for Arrow's thread
+END = b"\r\n"  # what lines end with
+AHEAD = 4_096  # bytes read at least, to see whether more follows
+TWICE = b"\r\r\n"  # and with what some Windows programs end them
+BLANK = re.compile(rb"\n\r?\n")
 SEPARATORS = ",;\t|"
 
 
 def header(path: Path) -> tuple[tuple[str, ...], str, int]:
-    """The columns, the separator, and how many lines come before the rows: 0 without a header."""
+    """The columns, the separator, and how many lines come before the rows: a header, and blank ones."""
     must_be_file(path)
     try:
         with _open(path) as file:
@@ -48,7 +52,7 @@ def header(path: Path) -> tuple[tuple[str, ...], str, int]:
     headless = no_header(cells)
     names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
     _must_differ(names, path)
-    return names, separator, 0 if headless else rows.line_num
+    return names, separator, rows.line_num - headless
 
 
 @contextmanager
@@ -71,8 +75,8 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=chosen
     )
     options = csv.ReadOptions(use_threads=False, block_size=BYTES, column_names=names, skip_rows=before)
-    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    file, reader = _Watched(path), None
+    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False)
+    file, reader = _Watched(path, before, gaps=len(names) == 1), None
     held = sys.getrefcount(file)
     try:
         with csv.open_csv(file, options, parse, convert) as reader:
@@ -142,36 +146,71 @@ def _undecoded(path: Path) -> str:
 
 
 class _Watched(io.RawIOBase):
-    """The bytes of a file up to its first `problem`: a NUL, a quote that is never closed, damage.
+    """The bytes of a file up to its first `problem`: a NUL, an open quote, a blank line, damage.
 
-    It is kept instead of raised: a traceback would hold the file, and Arrow's thread raises nothing.
+    It is kept instead of raised: a traceback would hold the file, and Arrow's thread raises nothing. A blank
+    line is none before the rows or at the end, nor where it is a gap in the one column of the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: int, gaps: bool) -> None:
         super().__init__()
-        self.path, self.file, self.lines, self.quotes, self.problem = path, _open(path), 0, 0, ""
+        self.path, self.file, self.before, self.gaps = path, _open(path), before, gaps
+        self.lines, self.quotes, self.problem, self.ended = 0, 0, "", False
+        self.held = b""  # what was read and not yet given
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        if self.problem:
+    def read(self, size: int = BYTES) -> bytes:
+        """The next bytes; the ends of lines are given when it is known whether more follows."""
+        if self.problem or not size:
             return b""
+        while not self.ended and not self.held[size:].rstrip(END):
+            self._fill(max(size + 1 - len(self.held), AHEAD))
+        data = self.held[:size]
+        if len(self.held) > size:
+            data = data.rstrip(END) or data  # so that blank lines are looked at together
+        self.held = self.held[len(data) :]
+        if b"\r" in data:
+            data = data.replace(TWICE, END)
+        self._look(data)
+        return b"" if self.problem else data
+
+    def _fill(self, size: int) -> None:
+        """Reads on; of the blank lines at the end of the file, one is left out, or all."""
         try:
             data = self.file.read(size)
         except (OSError, EOFError, zlib.error) as error:
-            self.problem = f"{self.path} cannot be read as CSV: {error}"
-            return b""
+            self.problem, data = f"{self.path} cannot be read as CSV: {error}", b""
+        self.held += data
+        self.ended = not data
+        if self.ended:
+            text = self.held.rstrip(END)
+            ends = len(self.held[len(text) :].replace(TWICE, END).splitlines())
+            self.held = text + b"\n" * (max(ends - 1, min(ends, 1)) if self.gaps else min(ends, 1))
+
+    def _look(self, data: bytes) -> None:
+        """Counts lines and quotes, and finds what is wrong with them."""
         at = data.find(b"\0")
         if at >= 0:
             line = self.lines + data.count(b"\n", 0, at) + 1
             self.problem = f"{self.path}, line {line} has a NUL byte, expected text"
-            return b""
+        elif not self.gaps:
+            self._look_for_blanks(data)
         self.lines += data.count(b"\n")
         self.quotes += data.count(b'"')
-        if not data and size and self.quotes % 2:
+        if not data and self.quotes % 2:
             self.problem = f"{self.path} has a quote that is never closed, expected them in pairs"
-        return data
+
+    def _look_for_blanks(self, data: bytes) -> None:
+        quotes, begin = self.quotes, 0
+        for found in BLANK.finditer(data):
+            quotes += data.count(b'"', begin, found.start())
+            begin = found.start()
+            line = self.lines + data.count(b"\n", 0, found.end())
+            if line > self.before and not quotes % 2:
+                self.problem = f"{self.path}, line {line} is blank, expected a row"
+                return
 
     def close(self) -> None:
         self.file.close()

@@ -10,7 +10,8 @@
                       beside the rows are the column `y`, for those who ask for it
 
 Blocks begin at multiples of BLOCK, wherever one starts to read: what is computed from a block is the same bit
-by bit however the work is cut. Rows are counted from 0, the header and blank lines not among them.
+by bit however the work is cut. Rows are counted from 0, the header not among them. In a file of one column a
+blank line is a row with a gap, but for one at the very end; elsewhere it is refused, but at the end.
 """
 
 from collections.abc import Iterator
