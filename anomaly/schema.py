@@ -76,9 +76,9 @@ class Schema:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
         read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": categories}
-        found = {}
+        found, known = {}, set(table.column_names)
         for column in self.inputs:
-            if column.name not in table.column_names:
+            if column.name not in known:
                 raise InputError(f"{source} lacks the column {column.name!r}, expected {_listed(self.names)}")
             told = (column.unit,) if column.kind == "numeric" else ()
             place = Place(source, column.name, row)
