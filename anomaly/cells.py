@@ -1,11 +1,11 @@
 """What the cells of a column say: numbers, dates or words, and which are missing.
 
-Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5, 2e-3, true, which is 1, or
-12.5%, which is 0.125. As `amounts` says, digits may stand in groups and what is negative in brackets, and all
-numbers of a column may have one and the same currency or unit: 12 kg is not 12 g, nor plain 12. Dates are
-those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or without, or a time alone, 18:45; a
-zone is dropped, as what counts is the clock on the wall. Whatever else is found is refused with row and
-column.
+Missing are null, NaN, and the words of MISSING; among numbers - and -- as well. Numbers are written as
+12, -1.5, 2e-3, true, which is 1, or 12.5%, which is 0.125. As `amounts` says, digits may stand in groups and
+what is negative in brackets, and all numbers of a column may have one and the same currency or unit: 12 kg is
+not 12 g, nor plain 12. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or
+without, or a time alone, 18:45; a zone is dropped, as what counts is the clock on the wall. Whatever else is
+found is refused with row and column.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from generative.data import LARGEST
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
+GAPS = ("-", "--")  # missing too, in a column of numbers
 WHOLE = r"^([+-]?\d+)\.0+$"
 DAY = r"(\d{4}-\d\d-\d\d|\d{4}/\d\d?/\d\d?|\d\d?\.\d\d?\.\d{4})"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
@@ -134,6 +135,7 @@ def wanted(unit: str) -> str:
 
 def _of_unit(text: pa.Array, place: Place, unit: str) -> pa.Array:
     """The amounts as plain numbers; refuses a cell that is none, or has another unit."""
+    text = pc.if_else(pc.is_in(text, pa.array(GAPS)), pa.scalar(None, pa.string()), text)
     plain, units = spelled(text)
     first = _first(pc.and_(text.is_valid(), pc.not_equal(units.fill_null("?"), unit)))
     if first is not None:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 
 from anomaly.amounts import COMMA, LIKE, NUMBER, spelled
-from anomaly.cells import DATE, OTHER_DATES, Place, matching, wanted
+from anomaly.cells import DATE, GAPS, OTHER_DATES, Place, matching, wanted
 
 UNITS = 8  # different ones that amounts of a column have at most; codes of many kinds have more
 NAMED = 3  # different cells that a message has
@@ -44,6 +44,7 @@ class Looks:
 
     def __init__(self) -> None:
         self.present = 0
+        self.gaps = 0  # of them, cells that are missing in a column of numbers
         self.dates = 0
         self.other_dates = 0
         self.commas = 0  # numbers, but a comma begins their decimals where it should be a point
@@ -54,7 +55,7 @@ class Looks:
         self.words = Alike()
 
     def add(self, text: pa.Array, row: int) -> bool:
-        """The next cells, trimmed, from the row on; whether all that are present are numbers without unit."""
+        """The next cells, trimmed, from the row on; whether all are numbers without unit, or missing."""
         rows = np.flatnonzero(text.is_valid().to_numpy(zero_copy_only=False)) + row
         text = text.drop_null()
         self.present += len(text)
@@ -67,7 +68,11 @@ class Looks:
         dates = matching(text, DATE)
         self.dates += pc.sum(dates).as_py()
         self.not_dates.add(text, rows, pc.invert(dates))
+        odd = pc.and_not(odd, pc.is_in(text, pa.array(GAPS)))
+        self.gaps += len(text) - pc.sum(plain).as_py() - pc.sum(odd).as_py()
         text, rows = text.filter(odd), rows[odd.to_numpy(zero_copy_only=False)]
+        if not len(text):
+            return True
         self.commas += pc.sum(matching(text, COMMA)).as_py()
         self.other_dates += pc.sum(matching(text, OTHER_DATES)).as_py()
         return self._add_amounts(text, rows)
@@ -92,7 +97,7 @@ class Looks:
     @property
     def several(self) -> tuple[str, ...]:
         """The units, where at least half of the cells are amounts and have not all the same."""
-        most = 2 * sum(kind.count for kind in self.units.values()) >= self.present
+        most = 2 * sum(kind.count for kind in self.units.values()) >= self.present - self.gaps
         return tuple(self.units) if most and len(self.units) > 1 else ()
 
     def numeric(self, place: Place) -> str | None:
@@ -102,9 +107,10 @@ class Looks:
             InputError: when most cells are numbers, but not all.
         """
         unit, kind = next(iter(self.units.items()), ("", self.plain))
-        if 2 * (self.plain.count + self.commas) >= self.present:
+        plain, present = self.plain.count + self.commas, self.present - self.gaps
+        if 2 * plain >= present and (plain or not self.gaps):  # gaps alone are a word
             unit, kind = "", self.plain
-        elif len(self.units) != 1 or 2 * kind.count < self.present:
+        elif len(self.units) != 1 or 2 * kind.count < present:
             return None
         others = [other for other in (self.words, self.plain, *self.units.values()) if other is not kind]
         self._must_be_none(together(others), place, wanted(unit))

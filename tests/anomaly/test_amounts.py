@@ -124,7 +124,7 @@ def test_what_does_not_fit_a_column_is_counted_and_named() -> None:
 @given(
     texts=st.lists(
         st.sampled_from(
-            ["1", "2 kg", "3 g", "(4)", "x", "", "1,5", "2024-01-01", *(f"1 {u}x" for u in "abcdefg")]
+            ["1", "2 kg", "3 g", "(4)", "x", "", "-", "1,5", "2024-01-01", *(f"1 {u}x" for u in "abcdefg")]
         ),
         min_size=1,
         max_size=40,
@@ -175,3 +175,13 @@ def test_points_group_digits_in_a_comma_file_where_that_is_sure(tmp_path: Path) 
     (tmp_path / "t.csv").write_text('a,b\n"61.913,00",1\n"913,00",2\n')
     with pytest.raises(InputError, match="row 1 is '913,00', expected a number"):
         of_file(str(tmp_path / "t.csv"))
+
+
+def test_a_dash_is_a_gap_among_numbers_and_a_word_among_words() -> None:
+    np.testing.assert_array_equal(numbers(cells("-", "1.5", "--"), HERE), [np.nan, 1.5, np.nan])
+    np.testing.assert_array_equal(numbers(cells("-", "$1.5"), HERE, "$"), [np.nan, 1.5])
+    assert column("-", "--", "-", "3") == Column("total", "numeric")
+    assert column("-", "3 kg") == Column("total", "numeric", "kg")
+    assert column("-", "-").kind == column("-", "yes").kind == "category"
+    with pytest.raises(InputError, match=r"column 'total', row 2 is 'x'.*; 2 of 6 cells are not: 'x', 'y'"):
+        column("-", "3", "x", "4", "y", "5")
