@@ -1,5 +1,6 @@
 """Delimited text, read piece by piece, with every way in which such files break told in one line."""
 
+import codecs
 import csv as plain_csv
 import gzip
 import io
@@ -17,6 +18,7 @@ from anomaly.amounts import regular
 from generative.data import no_header
 from training.errors import InputError
 
+Bytes = gzip.GzipFile | io.BufferedReader | codecs.StreamRecoder
 MAX_COLUMNS = 10_000  # of text
 BYTES = 4 << 20  # of text parsed at once; no line may be longer
 PATIENCE = 10_000  # milliseconds at most that a file waits for Arrow's thread
@@ -133,14 +135,19 @@ def _told(path: Path, error: str, first: int) -> str:
 
 
 def _undecoded(path: Path) -> str:
-    """Names the first line that is not UTF-8."""
+    """Names the first line that is not UTF-8, and what helps."""
     with _open(path) as file:
+        if isinstance(file, codecs.StreamRecoder):
+            return f"{path} is damaged, expected UTF-16 as its first bytes say"
         for number, line in enumerate(file, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 bad = line[error.start]
-                return f"{path}, line {number} has the byte 0x{bad:02x}, expected UTF-8 (is it latin-1?)"
+                return (
+                    f"{path}, line {number} has the byte 0x{bad:02x}, expected UTF-8: if it is Latin-1,"
+                    " `iconv -f cp1252 -t utf-8 FILE > NEW` mends it"
+                )
     return f"{path} is not UTF-8"
 
 
@@ -179,10 +186,12 @@ class _Watched(io.RawIOBase):
         """Reads on; of the blank lines at the end of the file, one is left out, or all."""
         try:
             data = self.file.read(size)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, UnicodeError) as error:
             self.problem, data = f"{self.path} cannot be read as CSV: {error}", b""
         self.held += data
         self.ended = not data
+        if self.ended and isinstance(self.file, codecs.StreamRecoder) and self.file.reader.bytebuffer:
+            self.problem = f"{self.path} ends within a letter, expected whole UTF-16"
         if self.ended:
             text = self.held.rstrip(END)
             ends = len(self.held[len(text) :].replace(TWICE, END).splitlines())
@@ -216,5 +225,14 @@ class _Watched(io.RawIOBase):
         super().close()
 
 
-def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> Bytes:
+    return _as_utf_8(gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+
+
+def _as_utf_8(file: gzip.GzipFile | io.BufferedReader) -> Bytes:
+    """The file, or one that turns it into UTF-8 when its first two bytes say that it is UTF-16."""
+    try:
+        wide = file.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    except (OSError, EOFError, zlib.error):  # whoever reads on meets it again
+        return file
+    return codecs.EncodedFile(file, "utf-8", "utf-16") if wide else file

@@ -1,7 +1,7 @@
 """Rows of a file as Arrow tables of a fixed size, in order: nothing is in memory but the block at hand.
 
     .csv .tsv (.gz)   separated by comma, semicolon, tab or bar, whichever the header has most of; quotes as
-                      in RFC 4180; UTF-8 with or without BOM. All cells are text here: `cells` reads them.
+                      in RFC 4180; UTF-8, or UTF-16 with its mark. All cells are text, read by `cells`.
                       Where semicolons separate, the decimal of a number may be a comma; elsewhere commas
                       may group its digits by three, as in "1,234.50", or points where that is sure, as in
                       "1.234,50". A first line of numbers alone is a row, and the columns are x0, x1, ...

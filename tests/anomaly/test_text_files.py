@@ -92,3 +92,41 @@ def test_there_is_a_score_for_each_line_of_one_column(tmp_path: Path, name: str)
     out = tmp_path / "scores.csv"
     assert score_file(detector, tmp_path / "model", source, out, Wish(0.05, None, 0, 0, None)).rows == 200
     assert len(read(str(out))) == 200
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(st.text("aé€漢😀12,\n", min_size=1, max_size=20), min_size=1, max_size=30),
+    encoding=st.sampled_from(["utf-16", "utf-16-be", "utf-8-sig"]),
+    size=st.integers(100, 140),
+    packed=st.booleans(),
+)
+def test_utf_16_that_says_so_reads_as_utf_8_wherever_the_file_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, cells: list, encoding: str, size: int, packed: bool
+) -> None:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([["v", "w"], *((cell, "x") for cell in cells)])
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    content = (mark + out.getvalue()).encode(encoding)
+    name = "t.csv.gz" if packed else "t.csv"
+    source = written(tmp_path_factory.mktemp("csv"), gzip.compress(content) if packed else content, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BYTES", size)
+        assert read(source)["v"].to_pylist() == cells
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfea\x00\n\x001\x00\n\x00\x00\xd8", b"\xff\xfea\x00\n\x001\x00\n\x00\x00\xd8x\x00"]
+)
+def test_damaged_utf_16_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError) as error:
+        read(written(tmp_path, content))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_what_helps(tmp_path: Path) -> None:
+    source = written(tmp_path, "a;b\n1;2 €\n".encode("cp1252"))
+    with pytest.raises(
+        InputError, match=r"line 2 has the byte 0x80, .*`iconv -f cp1252 -t utf-8 FILE > NEW`"
+    ):
+        read(source)
