@@ -199,7 +199,8 @@ def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]
             cells = column.to_pylist()
             row = next((i for i, cell in enumerate(cells) if not _is_number(str(cell))), 0)
             raise InputError(
-                f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number"
+                f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number: models"
+                f" learn from numbers alone, `lab fit {path} --detector vae` reads words and dates too"
             )
     columns = [column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns]
     return (np.stack(columns, axis=1) if columns else np.zeros((0, 0))), names

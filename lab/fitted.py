@@ -20,10 +20,13 @@ KINDS = {
 }
 
 
-def warn_of(schema: Schema, table: pa.Table, source: str, rows: int) -> None:
-    """Warns of few rows, and of numbers that stand for gaps."""
-    if rows < FEW:
-        warnings.warn(f"{source} has {rows} rows, which tell little: expected {FEW} or more", stacklevel=2)
+def warn_of(schema: Schema, table: pa.Table, source: str) -> None:
+    """Warns of few rows to learn from, and of numbers among them that stand for gaps."""
+    if len(table) < FEW:
+        warnings.warn(
+            f"{source} has {len(table)} rows to learn from, which tell little: expected {FEW} or more",
+            stacklevel=2,
+        )
     for code in gap_codes(schema, table, source):
         warnings.warn(
             f"{source}: column {code.column!r} is {code.value} in {code.count} of {len(table)} rows, apart"

@@ -11,7 +11,7 @@ from anomaly.detector import Detector
 from anomaly.models import members_of
 from anomaly.sample import of_file
 from anomaly.window_models import members_of_windows, window_config
-from generative import data
+from generative import data, registry
 from generative.parts.networks import Network
 from lab.arguments import parse
 from lab.fitted import fitted, warn_of
@@ -86,11 +86,10 @@ def main(words: list[str]) -> None:
         listed = _listed(told.columns), told.label_column, _listed(told.categorical)
         if told.window is None:
             sample = of_file(told.data, told.seed or 0, *listed)
-            warn_of(sample.schema, sample.table, told.data, len(sample.table))
         else:
             rows = series.of_file(told.data, told.window, told.time, *listed, told.series)
-            warn_of(rows.schema, rows.table, told.data, len(rows.table))
     else:
+        registry.load(told.from_run / "model")  # a run without a model is refused before its data are
         table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "detector", config)
@@ -109,6 +108,9 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     folder.close()
+    if told.from_run is None:
+        learned = sample if told.window is None else rows
+        warn_of(learned.schema, learned.table, told.data)
     first, *more = fitted(detector)
     print("\n".join([f"{path}: {first}", *more]))
 

@@ -58,11 +58,11 @@ def test_a_code_for_gaps_stands_apart_and_comes_often(cells: list, found: int | 
 def test_few_rows_and_codes_for_gaps_are_warned_of_and_nothing_else() -> None:
     sample = of_table(pa.table({"a": [1.0, 2, 3, 4, -999, -999, -999]}))
     with pytest.warns(UserWarning, match=r"^t\.csv") as told:
-        warn_of(sample.schema, sample.table, "t.csv", 7)
+        warn_of(sample.schema, sample.table, "t.csv")
     few, code = (str(warning.message) for warning in told)
-    assert few == "t.csv has 7 rows, which tell little: expected 20 or more"
+    assert few == "t.csv has 7 rows to learn from, which tell little: expected 20 or more"
     assert code.startswith("t.csv: column 'a' is -999 in 3 of 7 rows, apart from its other values")
     sample = of_table(pa.table({"a": RNG.normal(size=30)}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of(sample.schema, sample.table, "t.csv", 30)
+        warn_of(sample.schema, sample.table, "t.csv")
