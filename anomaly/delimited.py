@@ -20,6 +20,7 @@ from training.errors import InputError
 
 Bytes = gzip.GzipFile | io.BufferedReader | codecs.StreamRecoder
 MAX_COLUMNS = 10_000  # of text
+LISTED = 8  # columns in a message
 BYTES = 4 << 20  # of text parsed at once; no line may be longer
 PATIENCE = 10_000  # milliseconds at most that a file waits for Arrow's thread
 END = b"\r\n"  # what lines end with
@@ -106,7 +107,9 @@ def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path:
     known = set(names)
     for name in wanted or ():
         if name not in known:
-            raise InputError(f"{path} lacks the column {name!r}, expected {', '.join(wanted or ())[:200]}")
+            more = f" and {len(wanted or ()) - LISTED:,} more" if len(wanted or ()) > LISTED else ""
+            listed = ", ".join((wanted or ())[:LISTED])
+            raise InputError(f"{path} lacks the column {name!r}, expected {listed}{more}")
     return list(names if wanted is None else wanted)
 
 

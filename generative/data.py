@@ -79,7 +79,10 @@ def load(source: str, missing: bool = False) -> Table:
         return _idx(path)
     readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy}
     if path.suffix not in SUFFIXES:
-        raise InputError(f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}; detectors read .tsv,"
+            " .csv.gz, .tsv.gz, .arrow and .feather too"
+        )
     if path.suffix == ".npz":
         return _episodes(path) or _npz(path, missing)
     x, columns = readers[path.suffix](path)

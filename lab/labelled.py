@@ -36,7 +36,7 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]  # the folder that `lab fit` made
     data: tyro.conf.Positional[str]  # labelled rows: a file: .csv .tsv (.gz) .parquet .arrow
-    label_column: str  # 1 for anomalies, 0 for normal rows
+    label_column: str = ""  # must be told: 1 for anomalies, 0 for normal rows
     by: str | None = None  # a column: false alarms for each of its values
     alpha: float | None = None  # false-alarm rate; default: the detector's
 
@@ -44,6 +44,10 @@ class Evaluate:
 def main(words_told: list[str]) -> None:
     """Parses and runs `lab evaluate DETECTOR DATA ...`."""
     told: Evaluate = parse(Evaluate, words_told, "lab evaluate", "Meets a detector with labelled rows.")
+    if not told.label_column:
+        raise InputError(
+            f"{told.data} is met without labels, expected --label-column COLUMN: 1 for anomalies, else 0"
+        )
     set_process()
     detector = load(told.run)
     if told.alpha is not None:

@@ -24,12 +24,12 @@ from training.folder import RunFolder, new_path
 class Fit:
     """What `lab fit` is told."""
 
-    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
-    detector: str | None = (
-        None  # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest
-    )
-    # joined, for pictures edges, for windows nearest and forecasts of seven kinds; or a name of
-    # these, pixels, pca, or a generative model such as vae
+    # rows: digits, a file (.csv .tsv (.gz) .parquet .arrow .feather .npy .npz IDX), or a folder of pictures
+    data: tyro.conf.Positional[str]
+    # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest joined, for
+    # pictures edges, for windows nearest and forecasts of seven kinds; or a name of these, pixels, pca, or
+    # a generative model such as vae
+    detector: str | None = None
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less
@@ -37,9 +37,8 @@ class Fit:
     columns: str | None = None  # names, separated by commas, of the columns to look at; default: all
     categorical: str | None = None  # names of columns whose values are words, whatever they look like
     label_column: str | None = None  # is never looked at; rows labelled 1 are left out
-    fast: bool = (
-        False  # two of auto's models alone take a glance at each row: several times as fast, less sharp
-    )
+    # two of auto's models alone take a glance at each row: several times as fast, less sharp
+    fast: bool = False
     window: int | None = None  # rows are instants of a series: judge the so many rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
     series: str | None = None  # of several series in one file, the column that names the series of a row

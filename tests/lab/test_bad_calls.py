@@ -165,7 +165,7 @@ BAD_CALLS = {
     "explain detector normal.csv --row -1": "row is -1",
     "explain agent normal.csv --row 1": "expected a detector",
     "explain detector normal.csv --row 1 --picture new.png": "is a detector of tables",
-    "evaluate detector normal.csv": "label-column",
+    "evaluate detector normal.csv": "normal.csv is met without labels, expected --label-column COLUMN",
     "evaluate detector normal.csv --label-column a": "expected a label",
     "evaluate detector normal.csv --label-column z": "lacks the column 'z'",
     "score detector normal.csv --out empty": "empty is a folder",
