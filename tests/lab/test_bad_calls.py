@@ -117,7 +117,7 @@ BAD_CALLS = {
     "fit missing.csv": "missing.csv does not exist",
     "fit text.csv --dir new": "expected a number",
     "fit gaps.csv --from model --dir new": "row 0 is missing (NaN)",
-    "fit ragged.csv --dir new": "row 1 has 1 cells, expected 2",
+    "fit ragged.csv --dir new": "row 1 has 1 cells, expected 2 (rows are counted from 0)",
     "fit norows.csv --dir new": "has 0 rows, expected at least 1",
     "fit normal.csv --detector knn": "detector is 'knn'",
     "fit normal.csv --alpha 2 --dir new": "expected a rate between 0 and 1",
