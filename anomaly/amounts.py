@@ -23,7 +23,10 @@ SPACE = "[ \u00a0\u2009\u202f]"
 GROUPS = rf"[1-9]\d{{0,2}}(?:(?:{SPACE}|['’])\d{{3}})+"
 DIGITS = rf"(?:(?:{GROUPS}|\d+)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 CURRENCY = rf"(?:[A-Z]{{0,2}}\p{{Sc}}|{CODES})"
-UNIT = rf"(?:{CURRENCY}|[\p{{L}}°µ‰][\p{{L}}°23²³/·-]{{0,7}})"
+LETTERS = "A-Za-z°µ‰\u00c0-\u1fff\u3040-\ud7ff"  # of all scripts; \p{L} takes ten times as long to compile
+LONGEST = 8  # letters of a unit
+UNIT = rf"(?:{CURRENCY}|[{LETTERS}][{LETTERS}23²³/·-]*)"
+MAYBE = rf"^[(+-]?[A-Z]{{0,3}}\p{{Sc}}?{SPACE}?[+-]?[\d.,]"  # how all amounts begin; quick to tell
 BEFORE = rf"^\(?(?:[+-]?{CURRENCY}{SPACE}?)?[+-]?"
 AFTER = rf"(?:{SPACE}?(?:%|{UNIT}))?\)?$"
 NUMBER = r"^([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|(?i:true|false))$"
@@ -50,7 +53,8 @@ def spelled(text: pa.Array) -> tuple[pa.Array, pa.Array]:
     number = pc.replace_substring_regex(pc.struct_field(parts, "number"), rf"{SPACE}|['’]", "")
     plain = pc.match_substring_regex(text, NUMBER)
     unit = pc.if_else(plain, "", pc.struct_field(parts, "unit"))
-    return pc.if_else(plain, text, number), unit
+    short = pc.less_equal(pc.utf8_length(unit), LONGEST)
+    return pc.if_else(plain, text, number), pc.if_else(short, unit, None)
 
 
 def regular(table: pa.Table, commas: bool) -> pa.Table:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from anomaly.amounts import COMMA, LIKE, NUMBER, spelled
+from anomaly.amounts import COMMA, LIKE, MAYBE, NUMBER, spelled
 from anomaly.cells import DATE, GAPS, OTHER_DATES, Place, matching, wanted
 
 UNITS = 8  # different ones that amounts of a column have at most; codes of many kinds have more
@@ -73,12 +73,15 @@ class Looks:
         text, rows = text.filter(odd), rows[odd.to_numpy(zero_copy_only=False)]
         if not len(text):
             return True
-        self.commas += pc.sum(matching(text, COMMA)).as_py()
         self.other_dates += pc.sum(matching(text, OTHER_DATES)).as_py()
-        return self._add_amounts(text, rows)
+        maybe = matching(text, MAYBE)
+        self.words.add(text, rows, pc.invert(maybe))
+        text, rows = text.filter(maybe), rows[maybe.to_numpy(zero_copy_only=False)]
+        return bool(len(text) and self._add_amounts(text, rows) and pc.all(maybe).as_py())
 
     def _add_amounts(self, text: pa.Array, rows: Int[np.ndarray, " n"]) -> bool:
         """Sorts cells by their units; whether all are numbers without one."""
+        self.commas += pc.sum(matching(text, COMMA)).as_py()
         like = matching(text, LIKE)
         self.words.add(text, rows, pc.invert(like))
         text, rows = text.filter(like), rows[like.to_numpy(zero_copy_only=False)]
