@@ -66,6 +66,15 @@ def realised_range(n: int, alpha: float, tests: int, level: float = 0.95) -> tup
     return int(alarms.ppf((1 - level) / 2)), int(alarms.ppf((1 + level) / 2))
 
 
+def rate_range(n: int, alpha: float, level: float = 0.95) -> tuple[float, float]:
+    """Between which rates the false-alarm rate of one calibration set of n scores lies (beta)."""
+    from scipy.special import betaincinv
+
+    allowed = math.floor(alpha * (n + 1) + 1e-9)
+    low, high = betaincinv(allowed, n + 1 - allowed, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def discoveries(strangers: Int[np.ndarray, " m"], rate: float) -> float:
     """The p-value up to which rows are flagged so that a share `rate` of the flagged is normal, at most.
 

@@ -1,7 +1,9 @@
 """What the cells of a column say: numbers, dates or words, and which are missing.
 
-Missing are null, NaN, and the words of MISSING. Numbers are written as 12, -1.5, 2e-3, true, which is 1, or
-12.5%, which is 0.125. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or
+Missing are null, NaN, and the words of MISSING; among numbers - and -- as well. Numbers are written as
+12, -1.5, 2e-3, true, which is 1, or 12.5%, which is 0.125. As `amounts` says, digits may stand in groups and
+what is negative in brackets, and all numbers of a column may have one and the same currency or unit: 12 kg is
+not 12 g, nor plain 12. Dates are those of ISO 8601, 2024-05-31, or 2024/05/31 or 31.05.2024, with a time or
 without, or a time alone, 18:45; a zone is dropped, as what counts is the clock on the wall. Whatever else is
 found is refused with row and column.
 """
@@ -15,15 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from anomaly.amounts import NUMBER, spelled
 from generative.data import LARGEST
 from training.errors import InputError
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?")
-NUMBER = r"^([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|(?i:true|false))$"
+GAPS = ("-", "--")  # missing too, in a column of numbers
 WHOLE = r"^([+-]?\d+)\.0+$"
-COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?( ?%)?$"
-GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
-POINTS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+$"  # points group digits, a comma begins the decimals
 DAY = r"(\d{4}-\d\d-\d\d|\d{4}/\d\d?/\d\d?|\d\d?\.\d\d?\.\d{4})"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
 DATE = rf"^({DAY}([T ]{CLOCK}( ?(Z|[+-]\d\d:?\d\d))?)?|{CLOCK})$"
@@ -105,25 +105,42 @@ def categories(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
     return pc.if_else(pc.is_in(small, pa.array(TRUTH)), small, text)
 
 
-def numbers(cells: pa.ChunkedArray | pa.Array, place: Place) -> Float[np.ndarray, " B"]:
-    """The numbers of cells, NaN where missing.
+def numbers(cells: pa.ChunkedArray | pa.Array, place: Place, unit: str = "") -> Float[np.ndarray, " B"]:
+    """The numbers of cells, NaN where missing; all have the currency or unit `unit`.
 
     Raises:
-        InputError: for a cell that is no number, infinite, or too large to be squared.
+        InputError: for a cell that is no number or has another unit, is infinite, or too large to be squared.
     """
     if is_number(cells.type):
         found = _one(cells).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if unit and not np.isnan(found).all():
+            at = int(np.isfinite(found).argmax())
+            raise place.refuse(at, cells[at], wanted(unit))
     else:
         text = words(cells, place)
-        first = _first(pc.invert(pc.match_substring_regex(text, NUMBER)))
-        if first is not None:
-            raise place.refuse(first, text[first], "a number such as 1.5")
+        if unit or _first(pc.invert(pc.match_substring_regex(text, NUMBER))) is not None:
+            text = _of_unit(text, place, unit)
         found = _plain(text)
     bad = np.abs(found) > LARGEST
     if bad.any():
         at = int(bad.argmax())
         raise place.refuse(at, cells[at], f"a number up to {LARGEST:g}")
     return found
+
+
+def wanted(unit: str) -> str:
+    """What the cells of a column of numbers look like."""
+    return f"a number with its unit, such as '1.5 {unit}'" if unit else "a number such as 1.5"
+
+
+def _of_unit(text: pa.Array, place: Place, unit: str) -> pa.Array:
+    """The amounts as plain numbers; refuses a cell that is none, or has another unit."""
+    text = pc.if_else(pc.is_in(text, pa.array(GAPS)), pa.scalar(None, pa.string()), text)
+    plain, units = spelled(text)
+    first = _first(pc.and_(text.is_valid(), pc.not_equal(units.fill_null("?"), unit)))
+    if first is not None:
+        raise place.refuse(first, text[first], wanted(unit))
+    return plain
 
 
 def _plain(text: pa.Array) -> Float[np.ndarray, " B"]:
@@ -211,8 +228,6 @@ def _one(cells: pa.ChunkedArray | pa.Array) -> pa.Array:
     return cells.chunk(0) if cells.num_chunks == 1 else cells.combine_chunks()  # which copies
 
 
-def looks_like(text: pa.Array, rules: tuple[str, ...]) -> tuple[int, int | None]:
-    """How many cells match one of the rules, and which is the first that does not match the first rule."""
-    matches = [pc.match_substring_regex(text, rule) for rule in rules]
-    count = sum(pc.sum(match).as_py() or 0 for match in matches)
-    return count, _first(pc.invert(matches[0]))
+def matching(text: pa.Array, rule: str) -> pa.Array:
+    """Which cells are as a rule says, null where missing."""
+    return pc.match_substring_regex(text, rule)

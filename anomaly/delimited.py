@@ -1,5 +1,6 @@
 """Delimited text, read piece by piece, with every way in which such files break told in one line."""
 
+import codecs
 import csv as plain_csv
 import gzip
 import io
@@ -12,20 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from anomaly.cells import COMMA, GROUPED, POINTS
+from anomaly.amounts import regular
 from generative.data import no_header
 from training.errors import InputError
 
-MAX_COLUMNS = 10_000
+Bytes = gzip.GzipFile | io.BufferedReader | codecs.StreamRecoder
+MAX_COLUMNS = 10_000  # of text
+LISTED = 8  # columns in a message
 BYTES = 4 << 20  # of text parsed at once; no line may be longer
 PATIENCE = 10_000  # milliseconds at most that a file waits for Arrow's thread
+END = b"\r\n"  # what lines end with
+AHEAD = 4_096  # bytes read at least, to see whether more follows
+TWICE = b"\r\r\n"  # and with what some Windows programs end them
+BLANK = re.compile(rb"\n\r?\n")
 SEPARATORS = ",;\t|"
 
 
 def header(path: Path) -> tuple[tuple[str, ...], str, int]:
-    """The columns, the separator, and how many lines come before the rows: 0 without a header."""
+    """The columns, the separator, and how many lines come before the rows: a header, and blank ones."""
     must_be_file(path)
     try:
         with _open(path) as file:
@@ -49,7 +55,7 @@ def header(path: Path) -> tuple[tuple[str, ...], str, int]:
     headless = no_header(cells)
     names = tuple(f"x{i}" for i in range(len(cells))) if headless else tuple(cells)
     _must_differ(names, path)
-    return names, separator, 0 if headless else rows.line_num
+    return names, separator, rows.line_num - headless
 
 
 @contextmanager
@@ -72,17 +78,14 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=chosen
     )
     options = csv.ReadOptions(use_threads=False, block_size=BYTES, column_names=names, skip_rows=before)
-    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    file, reader = _Watched(path), None
+    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False)
+    file, reader = _Watched(path, before, gaps=len(names) == 1), None
     held = sys.getrefcount(file)
     try:
         with csv.open_csv(file, options, parse, convert) as reader:
             for batch in reader:
                 table = pa.Table.from_batches([batch])
-                if separator == ";":
-                    yield _rewritten(_rewritten(table, POINTS, ".", ""), COMMA, ",", ".")
-                else:
-                    yield _rewritten(table, GROUPED, ",", "")
+                yield regular(table, commas=separator == ";")
     except pa.ArrowInvalid as error:
         raise InputError(file.problem or _told(path, str(error), before + 1)) from None
     finally:
@@ -101,11 +104,12 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
 def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path: Path) -> list[str]:
     """The wanted columns of those that a file has; raises InputError when one lacks or is there twice."""
     _must_differ(names, path)
-    if len(names) > MAX_COLUMNS:
-        raise InputError(f"{path} has {len(names):,} columns, expected at most {MAX_COLUMNS:,}")
+    known = set(names)
     for name in wanted or ():
-        if name not in names:
-            raise InputError(f"{path} lacks the column {name!r}, expected {', '.join(wanted or ())[:200]}")
+        if name not in known:
+            more = f" and {len(wanted or ()) - LISTED:,} more" if len(wanted or ()) > LISTED else ""
+            listed = ", ".join((wanted or ())[:LISTED])
+            raise InputError(f"{path} lacks the column {name!r}, expected {listed}{more}")
     return list(names if wanted is None else wanted)
 
 
@@ -121,17 +125,6 @@ def _must_differ(names: tuple[str, ...], path: Path) -> None:
         raise InputError(f"{path} has the column {twice!r} twice, expected names that differ")
 
 
-def _rewritten(table: pa.Table, pattern: str, mark: str, new: str) -> pa.Table:
-    """With `new` for the marks of cells that match; other text keeps its own."""
-    columns = []
-    for column in table.columns:
-        if pc.any(pc.match_substring(column, ",")).as_py():
-            matches = pc.match_substring_regex(column, pattern)
-            column = pc.if_else(matches, pc.replace_substring(column, mark, new), column)
-        columns.append(column)
-    return pa.table(columns, names=table.column_names)
-
-
 def _told(path: Path, error: str, first: int) -> str:
     """What Arrow or the system said of a CSV file, in our words; row 0 is number `first` to Arrow."""
     if "invalid UTF8" in error:
@@ -145,53 +138,104 @@ def _told(path: Path, error: str, first: int) -> str:
 
 
 def _undecoded(path: Path) -> str:
-    """Names the first line that is not UTF-8."""
+    """Names the first line that is not UTF-8, and what helps."""
     with _open(path) as file:
+        if isinstance(file, codecs.StreamRecoder):
+            return f"{path} is damaged, expected UTF-16 as its first bytes say"
         for number, line in enumerate(file, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 bad = line[error.start]
-                return f"{path}, line {number} has the byte 0x{bad:02x}, expected UTF-8 (is it latin-1?)"
+                return (
+                    f"{path}, line {number} has the byte 0x{bad:02x}, expected UTF-8: if it is Latin-1,"
+                    " `iconv -f cp1252 -t utf-8 FILE > NEW` mends it"
+                )
     return f"{path} is not UTF-8"
 
 
 class _Watched(io.RawIOBase):
-    """The bytes of a file up to its first `problem`: a NUL, a quote that is never closed, damage.
+    """The bytes of a file up to its first `problem`: a NUL, an open quote, a blank line, damage.
 
-    It is kept instead of raised: a traceback would hold the file, and Arrow's thread raises nothing.
+    It is kept instead of raised: a traceback would hold the file, and Arrow's thread raises nothing. A blank
+    line is none before the rows or at the end, nor where it is a gap in the one column of the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: int, gaps: bool) -> None:
         super().__init__()
-        self.path, self.file, self.lines, self.quotes, self.problem = path, _open(path), 0, 0, ""
+        self.path, self.file, self.before, self.gaps = path, _open(path), before, gaps
+        self.lines, self.quotes, self.problem, self.ended = 0, 0, "", False
+        self.held = b""  # what was read and not yet given
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        if self.problem:
+    def read(self, size: int = BYTES) -> bytes:
+        """The next bytes; the ends of lines are given when it is known whether more follows."""
+        if self.problem or not size:
             return b""
+        while not self.ended and not self.held[size:].rstrip(END):
+            self._fill(max(size + 1 - len(self.held), AHEAD))
+        data = self.held[:size]
+        if len(self.held) > size:
+            data = data.rstrip(END) or data  # so that blank lines are looked at together
+        self.held = self.held[len(data) :]
+        if b"\r" in data:
+            data = data.replace(TWICE, END)
+        self._look(data)
+        return b"" if self.problem else data
+
+    def _fill(self, size: int) -> None:
+        """Reads on; of the blank lines at the end of the file, one is left out, or all."""
         try:
             data = self.file.read(size)
-        except (OSError, EOFError, zlib.error) as error:
-            self.problem = f"{self.path} cannot be read as CSV: {error}"
-            return b""
+        except (OSError, EOFError, zlib.error, UnicodeError) as error:
+            self.problem, data = f"{self.path} cannot be read as CSV: {error}", b""
+        self.held += data
+        self.ended = not data
+        if self.ended and isinstance(self.file, codecs.StreamRecoder) and self.file.reader.bytebuffer:
+            self.problem = f"{self.path} ends within a letter, expected whole UTF-16"
+        if self.ended:
+            text = self.held.rstrip(END)
+            ends = len(self.held[len(text) :].replace(TWICE, END).splitlines())
+            self.held = text + b"\n" * (max(ends - 1, min(ends, 1)) if self.gaps else min(ends, 1))
+
+    def _look(self, data: bytes) -> None:
+        """Counts lines and quotes, and finds what is wrong with them."""
         at = data.find(b"\0")
         if at >= 0:
             line = self.lines + data.count(b"\n", 0, at) + 1
             self.problem = f"{self.path}, line {line} has a NUL byte, expected text"
-            return b""
+        elif not self.gaps:
+            self._look_for_blanks(data)
         self.lines += data.count(b"\n")
         self.quotes += data.count(b'"')
-        if not data and size and self.quotes % 2:
+        if not data and self.quotes % 2:
             self.problem = f"{self.path} has a quote that is never closed, expected them in pairs"
-        return data
+
+    def _look_for_blanks(self, data: bytes) -> None:
+        quotes, begin = self.quotes, 0
+        for found in BLANK.finditer(data):
+            quotes += data.count(b'"', begin, found.start())
+            begin = found.start()
+            line = self.lines + data.count(b"\n", 0, found.end())
+            if line > self.before and not quotes % 2:
+                self.problem = f"{self.path}, line {line} is blank, expected a row"
+                return
 
     def close(self) -> None:
         self.file.close()
         super().close()
 
 
-def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> Bytes:
+    return _as_utf_8(gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+
+
+def _as_utf_8(file: gzip.GzipFile | io.BufferedReader) -> Bytes:
+    """The file, or one that turns it into UTF-8 when its first two bytes say that it is UTF-16."""
+    try:
+        wide = file.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    except (OSError, EOFError, zlib.error):  # whoever reads on meets it again
+        return file
+    return codecs.EncodedFile(file, "utf-8", "utf-16") if wide else file

@@ -1,16 +1,17 @@
 """Rows of a file as Arrow tables of a fixed size, in order: nothing is in memory but the block at hand.
 
     .csv .tsv (.gz)   separated by comma, semicolon, tab or bar, whichever the header has most of; quotes as
-                      in RFC 4180; UTF-8 with or without BOM. All cells are text here: `cells` reads them.
+                      in RFC 4180; UTF-8, or UTF-16 with its mark. All cells are text, read by `cells`.
                       Where semicolons separate, the decimal of a number may be a comma; elsewhere commas
-                      may group its digits by three, as in "1,234.50". A first line of numbers alone is a
-                      row, and the columns are called x0, x1, ...
-    .parquet .arrow   columns of numbers, text, booleans, dates
+                      may group its digits by three, as in "1,234.50", or points where that is sure, as in
+                      "1.234,50". A first line of numbers alone is a row, and the columns are x0, x1, ...
+    .parquet .arrow   columns of numbers, text (commas in it as above), booleans, dates
     others            what `generative.data` reads, and .npy and .npz with gaps (NaN); labels that are kept
                       beside the rows are the column `y`, for those who ask for it
 
 Blocks begin at multiples of BLOCK, wherever one starts to read: what is computed from a block is the same bit
-by bit however the work is cut. Rows are counted from 0, the header and blank lines not among them.
+by bit however the work is cut. Rows are counted from 0, the header not among them. In a file of one column a
+blank line is a row with a gap, but for one at the very end; elsewhere it is refused, but at the end.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from anomaly.amounts import regular
 from anomaly.delimited import chosen_columns, header, must_be_file, tables
 from training.errors import InputError
 
@@ -86,6 +88,7 @@ def _pieces(source: str, names: tuple[str, ...] | None, first: int) -> Iterator[
     elif source.endswith((".parquet", ".arrow", ".feather")):
         must_be_file(Path(source))
         found, skip = _typed(Path(source), names, first)
+        found = (regular(table, commas=False) for table in found)
     else:
         found, skip = iter([_array(source, names)]), first
     yield from _whole_blocks(found, skip)

@@ -1,6 +1,7 @@
 """Which columns a table has and what each holds, found by these rules and saved with the detector.
 
-    numeric    numbers or booleans by type, or text of which at least half of the cells present are those
+    numeric    numbers or booleans by type, or text of which at least half of the cells present are those, all
+               plain or all with the same currency or unit; a warning tells of amounts with different ones
     date       dates by type, or text of which at least half are dates
     category   other text
     time       of a series, when a row was: never looked at (`windows`)
@@ -26,25 +27,20 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from anomaly.cells import (
-    COMMA,
-    DATE,
-    NUMBER,
-    OTHER_DATES,
     Place,
     categories,
     instants,
     is_date,
     is_number,
-    looks_like,
     numbers,
     words,
 )
+from anomaly.looks import Looks
 from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
 
 Kind = Literal["numeric", "date", "category", "time", "left out"]
-OTHERWISE = " as most of the column has (or --categorical)"
 NAMES_FROM = 50  # different words that a column of names has at least, and steps that one of numbers has
 
 
@@ -54,6 +50,7 @@ class Column:
 
     name: str
     kind: Kind
+    unit: str = ""  # the currency or unit of all its numbers
 
 
 @dataclass(frozen=True)
@@ -79,11 +76,13 @@ class Schema:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
         read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": categories}
-        found = {}
+        found, known = {}, set(table.column_names)
         for column in self.inputs:
-            if column.name not in table.column_names:
+            if column.name not in known:
                 raise InputError(f"{source} lacks the column {column.name!r}, expected {_listed(self.names)}")
-            found[column.name] = read[column.kind](table[column.name], Place(source, column.name, row))
+            told = (column.unit,) if column.kind == "numeric" else ()
+            place = Place(source, column.name, row)
+            found[column.name] = read[column.kind](table[column.name], place, *told)
         return found
 
     def to_json(self) -> list[dict[str, str]]:
@@ -117,7 +116,7 @@ class Survey:
         self._rng = numpy_generator(seed, "reservoir")
         self._keys = np.zeros(0)
         self._kept: pa.Table | None = None
-        self._text: dict[str, _Text] = {}
+        self._looks: dict[str, Looks] = {}
         self._types: dict[str, pa.DataType] = {}
         self._counters: dict[str, _Counter] = {}
 
@@ -151,7 +150,7 @@ class Survey:
                 raise InputError(
                     f"{self.source} lacks the column {name!r}, expected {_listed(tuple(self._types))}"
                 )
-        return Schema(tuple(Column(name, self._kind(name, sample[name])) for name in self._types))
+        return Schema(tuple(self._column(name, sample[name]) for name in self._types))
 
     def _forget(self) -> None:
         if self._kept is not None and len(self._keys) > self.keep:
@@ -167,63 +166,43 @@ class Survey:
             counter.add(numbers(cells, place))
             return
         text = words(cells, place)
-        found = self._text.setdefault(name, _Text())
-        numeric, no_number = looks_like(text, (NUMBER, COMMA))
-        dates, no_date = looks_like(text, (DATE,))
-        found.present += len(text) - text.null_count
-        found.numbers += numeric
-        found.dates += dates
-        if no_number is None:
+        if self._looks.setdefault(name, Looks()).add(text, self.rows):
             counter.add(numbers(text, place))
         else:
             counter.stop()
-            found.other_dates += looks_like(text, (OTHER_DATES,))[0]  # which no number looks like
-        if no_number is not None and found.no_number is None:
-            found.no_number = place.refuse(no_number, text[no_number], f"a number such as 1.5{OTHERWISE}")
-        if no_date is not None and found.no_date is None:
-            found.no_date = place.refuse(no_date, text[no_date], f"a date such as 2024-05-31{OTHERWISE}")
 
-    def _kind(self, name: str, cells: pa.ChunkedArray) -> Kind:
+    def _column(self, name: str, cells: pa.ChunkedArray) -> Column:
         if name in self.categorical:
-            return "category"
+            return Column(name, "category")
         if self.counters and name in self._counters:
             counter = self._counters[name]
             if counter.counts or counter.days:
-                return "left out"
+                return Column(name, "left out")
             if counter.never_turns:
                 warnings.warn(
                     f"{self.source}: column {name!r} never {counter.never_turns} from row to row; if it says"
                     " when or which a row is, all later rows are anomalies: name the others by --columns",
                     stacklevel=2,
                 )
-        if name not in self._text:
-            return "numeric" if is_number(self._types[name]) else "date"
-        found = self._text[name]
-        for kind, count, refused in (
-            ("numeric", found.numbers, found.no_number),  # also where everything is missing
-            ("date", found.dates, found.no_date),
-        ):
-            if 2 * count >= found.present:
-                if refused is not None:
-                    raise refused
-                return kind  # type: ignore[return-value]
-        if 2 * found.other_dates >= found.present:
-            return "left out"
-        text = words(cells, Place(self.source, name, 0)).drop_null()
+        if name not in self._looks:
+            return Column(name, "numeric" if is_number(self._types[name]) else "date")
+        looks, place = self._looks[name], Place(self.source, name, 0)
+        if (unit := looks.numeric(place)) is not None:
+            return Column(name, "numeric", unit)
+        if looks.date(place):
+            return Column(name, "date")
+        if 2 * looks.other_dates >= looks.present:
+            return Column(name, "left out")
+        text = words(cells, place).drop_null()
         different = len(text.unique())
-        return "left out" if different > NAMES_FROM and 2 * different > len(text) else "category"
-
-
-@dataclass
-class _Text:
-    """What the cells of a column of text look like so far."""
-
-    present: int = 0
-    numbers: int = 0
-    dates: int = 0
-    other_dates: int = 0
-    no_number: InputError | None = None
-    no_date: InputError | None = None
+        names = different > NAMES_FROM and 2 * different > len(text)
+        if looks.several:
+            warnings.warn(
+                f"{self.source}: column {name!r} looks like amounts with different units"
+                f" ({', '.join(looks.several)}): {'left out' if names else 'read as words'}",
+                stacklevel=2,
+            )
+        return Column(name, "left out" if names else "category")
 
 
 @dataclass

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from anomaly import reader
-from anomaly.cells import NUMBER, Place, instants, is_number, looks_like, numbers, words
+from anomaly.amounts import NUMBER
+from anomaly.cells import Place, instants, is_number, matching, numbers, words
 from anomaly.encoder import Encoder
 from anomaly.lineup import Lineup, one_series
 from anomaly.schema import Schema
@@ -215,7 +217,7 @@ def are_numbers(cells: pa.ChunkedArray, place: Place) -> bool:
     """Whether times are numbers, by type or as most of the text is."""
     if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
         text = words(cells, place)
-        return len(text) > 0 and 2 * looks_like(text, (NUMBER,))[0] > len(text)
+        return len(text) > 0 and 2 * (pc.sum(matching(text, NUMBER)).as_py() or 0) > len(text)
     return is_number(cells.type)
 
 

@@ -79,7 +79,10 @@ def load(source: str, missing: bool = False) -> Table:
         return _idx(path)
     readers = {".csv": _csv, ".parquet": _parquet, ".npy": _npy}
     if path.suffix not in SUFFIXES:
-        raise InputError(f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}; detectors read .tsv,"
+            " .csv.gz, .tsv.gz, .arrow and .feather too"
+        )
     if path.suffix == ".npz":
         return _episodes(path) or _npz(path, missing)
     x, columns = readers[path.suffix](path)
@@ -199,7 +202,8 @@ def _numbers(table, names: list[str], path: Path) -> tuple[np.ndarray, list[str]
             cells = column.to_pylist()
             row = next((i for i, cell in enumerate(cells) if not _is_number(str(cell))), 0)
             raise InputError(
-                f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number"
+                f"{path}: column {name!r}, row {row} is {str(cells[row])[:40]!r}, expected a number: models"
+                f" learn from numbers alone, `lab fit {path} --detector vae` reads words and dates too"
             )
     columns = [column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns]
     return (np.stack(columns, axis=1) if columns else np.zeros((0, 0))), names

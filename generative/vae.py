@@ -20,14 +20,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from generative.parts import bounds
-from generative.parts.likelihoods import Mixed, bernoulli_nll, gaussian_nll, values_of
+from generative.parts.likelihoods import Likelihood, Mixed, bernoulli_nll, gaussian_nll, values_of
 from generative.parts.networks import Network, Plan, decoder, encoder
 from generative.parts.rows import Form, Kept, Order, Scale, beside, one_hot, watched
 from training.config import check_not_negative, check_positive
@@ -50,7 +49,7 @@ class Config:
     """Settings of the VAE."""
 
     data: str = "digits"  # digits, a file (.csv .parquet .npy .npz IDX), or a folder of pictures
-    likelihood: Literal["gaussian", "bernoulli", "categorical", "mixed"] = "gaussian"  # p(x|z): see above
+    likelihood: Likelihood = "gaussian"  # p(x|z); bernoulli by the presets of digits and MNIST alone
     binarise: bool = False  # bernoulli: pixels are drawn black or white by their brightness at every update
     conditional: bool = False  # encoder and decoder are told a row's label
     network: Network = "dense"  # conv for pictures and sequences, lstm for sequences

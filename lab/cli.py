@@ -10,6 +10,7 @@ import warnings
 from importlib.metadata import version
 from types import FrameType
 
+ROW = r"\brow \d+ (is|has|of|ends)\b"  # how messages name one
 COMMANDS = {
     "demo": "the whole story on CartPole, in about a minute",
     "train": "an agent learns on an environment, or a model on data",
@@ -85,7 +86,8 @@ def _usage() -> str:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"lab: {' '.join(message.split())}", file=sys.stderr)
+    counted = " (rows are counted from 0)" if re.search(ROW, message) else ""
+    print(f"lab: {' '.join(message.split())}{counted}", file=sys.stderr)
     raise SystemExit(code)
 
 

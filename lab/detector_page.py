@@ -11,6 +11,7 @@ from anomaly.calibration import threshold
 from anomaly.detector import Detector
 from anomaly.measures import Alarms
 from lab.figures import FAULTS, NORMAL, QUIET, draw, picture
+from lab.labelled import ALLOWED, ANY
 from lab.latent_map import latent_map
 from lab.page import Page
 from lab.series_figure import series_caption, series_figure
@@ -150,7 +151,7 @@ def _evaluated(page: Page, detector: Detector, found: dict[str, Any]) -> None:
         rate = f"{line.false_alarms / line.normal:.3f}" if line.normal else "none"
         allowed = f"{line.low} to {line.high}" + ("" if line.kept else " (more)")
         if line.normal and (line.low, line.high) == (0, line.normal):
-            allowed = "any number"  # too few calibrated to say
+            allowed = ANY  # too few calibrated to say
         counts = [
             str(line.normal),
             str(line.false_alarms),
@@ -162,6 +163,8 @@ def _evaluated(page: Page, detector: Detector, found: dict[str, Any]) -> None:
         rows.append([line.group, *counts])
     _series(page, detector, found.get("series", []), found["alpha"])
     header = [found["by"] or "", "normal rows", "false alarms", "rate", "allowed", "anomalies", "found"]
+    if all(row[ALLOWED] == ANY for row in rows):  # which tells nothing
+        header, *rows = [row[:ALLOWED] + row[ALLOWED + 1 :] for row in (header, *rows)]
     page.table(header, rows)
 
 

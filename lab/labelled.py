@@ -26,6 +26,7 @@ from training.device import set_process
 from training.errors import InputError
 from training.files import writing
 
+ALLOWED, ANY = 4, "any number"  # the column of what is promised, and where nothing is
 GROUPS = 50  # of --by
 DRAWN_FOR = 8  # rows, the strangest: their series and columns are drawn
 
@@ -36,7 +37,7 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]  # the folder that `lab fit` made
     data: tyro.conf.Positional[str]  # labelled rows: a file: .csv .tsv (.gz) .parquet .arrow
-    label_column: str  # 1 for anomalies, 0 for normal rows
+    label_column: str = ""  # must be told: 1 for anomalies, 0 for normal rows
     by: str | None = None  # a column: false alarms for each of its values
     alpha: float | None = None  # false-alarm rate; default: the detector's
 
@@ -44,6 +45,10 @@ class Evaluate:
 def main(words_told: list[str]) -> None:
     """Parses and runs `lab evaluate DETECTOR DATA ...`."""
     told: Evaluate = parse(Evaluate, words_told, "lab evaluate", "Meets a detector with labelled rows.")
+    if not told.label_column:
+        raise InputError(
+            f"{told.data} is met without labels, expected --label-column COLUMN: 1 for anomalies, else 0"
+        )
     set_process()
     detector = load(told.run)
     if told.alpha is not None:
@@ -84,6 +89,9 @@ def main(words_told: list[str]) -> None:
     print(f"  AUROC {auroc:.4f}, average precision {precision:.4f}; alpha {detector.alpha:.3g}")
     if detector.windows:
         _print_events(flagged, score, anomaly, lineup, block)
+        if any(allowed(line) != ANY for line in lines):
+            print(f"  what the promise allows is for disjoint blocks of {block} rows, which hang together;")
+        print("  normal rows that have an anomaly in their window are not counted")
     _print(lines, told.by, not detector.about.get("contaminated"))
 
 
@@ -123,10 +131,6 @@ def _print_events(
     volume = f"VUS-PR {np.mean(volumes):.4f}" if volumes else "no VUS-PR without both kinds of rows"
     mean = f" (mean of {len(volumes)} series)" if len(volumes) > 1 else ""
     print(f"  {volume}{mean}; {len(delays)} of {sum(one.events for one in events)} events found{late}")
-    print(
-        f"  what the promise allows is for disjoint blocks of {block} rows, which hang together;\n"
-        "  normal rows that have an anomaly in their window are not counted"
-    )
 
 
 def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray, list[str], Lineup]:
@@ -151,8 +155,15 @@ def _scored(detector: Detector, told: Evaluate) -> tuple[np.ndarray, np.ndarray,
     return score, np.concatenate(truths), groups, lineup
 
 
+def allowed(line: Alarms) -> str:
+    """How many false alarms the promise allows; ANY where too few rows were calibrated on to say."""
+    if line.normal and (line.low, line.high) == (0, line.normal):
+        return ANY
+    return f"{line.low} to {line.high}" + ("" if line.kept else "  MORE")
+
+
 def _print(lines: list[Alarms], by: str | None, promised: bool) -> None:
-    header = (
+    header: tuple[str, ...] = (
         "" if by is None else by,
         "normal",
         "false alarms",
@@ -164,20 +175,18 @@ def _print(lines: list[Alarms], by: str | None, promised: bool) -> None:
     rows = [header]
     for line in lines:
         rate = f"{line.false_alarms / line.normal:.3f}" if line.normal else "none"
-        allowed = f"{line.low} to {line.high}" + ("" if line.kept else "  MORE")
-        if line.normal and (line.low, line.high) == (0, line.normal):
-            allowed = "any number"  # too few calibrated to say
-        if not promised:
-            allowed = "no promise"
         counts = (
             str(line.normal),
             str(line.false_alarms),
             rate,
-            allowed,
+            allowed(line) if promised else "no promise",
             str(line.anomalies),
             str(line.found),
         )
         rows.append((line.group[:30], *counts))
+    if all(row[ALLOWED] == ANY for row in rows[1:]):  # which tells nothing
+        rows = [row[:ALLOWED] + row[ALLOWED + 1 :] for row in rows]
+    header = rows[0]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     for row in rows:
         print(

@@ -11,6 +11,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from lab.figures import FAULTS, INK, NORMAL, plain, stacked
 
 FLAGGED, LABELLED = FAULTS[0], FAULTS[2]
+TICK = 0.07  # of a panel's height
 DAY = 86_400.0  # seconds
 
 
@@ -22,7 +23,8 @@ def series_caption(series: dict[str, Any]) -> str:
         f" Each stretch of {step} rows is drawn from its lowest to its highest value." if step > 1 else ""
     )
     labelled = " Bars beneath: labelled as anomalies." if any(series["labelled"]) else ""
-    return f"{name} strangest columns and the score. Shaded: flagged; dashed: threshold.{labelled}{merged}"
+    flagged = " Shaded: flagged, ticks above: one row alone; dashed: threshold."
+    return f"{name} strangest columns and the score.{flagged}{labelled}{merged}"
 
 
 def series_figure(series: dict[str, Any], threshold: float | None) -> str:
@@ -40,8 +42,10 @@ def series_figure(series: dict[str, Any], threshold: float | None) -> str:
         panels[-1].set(ylabel="score", ylim=(0, None), xlabel="" if series["dated"] else "row or time")
         if threshold is not None:
             panels[-1].axhline(threshold, color=FLAGGED, lw=1.0, ls=(0, (4, 3)))
+        single = flagged & ~_beside(flagged)
         for axes in panels:
-            _shade(axes, edges, flagged, 0.0, 1.0, FLAGGED, 0.22)
+            _shade(axes, edges, flagged & ~single, 0.0, 1.0, FLAGGED, 0.22)
+            _shade(axes, edges, single, 1 - TICK, TICK, FLAGGED, 1.0)
             _shade(axes, edges, labelled, 0.0, 0.05, LABELLED, 1.0)
             axes.margins(x=0.01)
         if series["dated"]:
@@ -68,6 +72,14 @@ def _between(
     axes.fill_between(edges[:-1], low, high, color=NORMAL, alpha=0.45, lw=0)
     zigzag = np.stack([low, high], 1).ravel()
     axes.plot(np.repeat(edges[:-1], 2), zigzag, color=NORMAL, lw=0.7)
+
+
+def _beside(marked: Bool[np.ndarray, " S"]) -> Bool[np.ndarray, " S"]:
+    """Which stretches have a marked one before or after them."""
+    beside = np.zeros_like(marked)
+    beside[1:] |= marked[:-1]
+    beside[:-1] |= marked[1:]
+    return beside
 
 
 def _shade(

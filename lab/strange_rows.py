@@ -1,19 +1,21 @@
 """What a detector's page shows of rows: why the strangest are strange, and series as they ran."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from anomaly import reader
 from anomaly.cells import Place, numbers, words
 from anomaly.detector import Detector
-from anomaly.explain import QUICK, reasons
+from anomaly.explain import QUICK, Reason, reasons
 from anomaly.trace import Judged, traces, wanted
 from anomaly.windows import stream
 
+NEW_WORD = "another word"  # how an encoder shows a word that has no feature of its own
 REASONS = 3  # columns that are kept for each of the strangest rows
 
 
@@ -31,6 +33,7 @@ def strange_rows(
         for row in here:
             x = seen.of(np.array([row - first]))[0]
             why = reasons(detector, x, seen.novel[row - first], QUICK, seen.whose(row - first))
+            why = with_words(why, block, row - first)
             found[row] = {
                 "reasons": [asdict(reason) for reason in why[:REASONS]],
                 "shares": {reason.column: reason.share for reason in why if reason.share > 0},
@@ -45,6 +48,17 @@ def strange_rows(
                     for key, name in named.items()
                 }
     return [{"row": row, "score": score, "p_value": p, **found[row]} for row, score, p in top]
+
+
+def with_words(why: list[Reason], block: pa.Table, at: int) -> list[Reason]:
+    """The reasons of row number `at` of a block, with the words themselves where they are new."""
+    found = []
+    for reason in why:
+        if reason.value.startswith(NEW_WORD) and reason.column in block.column_names:
+            cell = words(block[reason.column].slice(at, 1), Place("the rows", reason.column, at))[0].as_py()
+            reason = replace(reason, value=cell or "missing")
+        found.append(reason)
+    return found
 
 
 def as_it_ran(

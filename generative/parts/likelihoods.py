@@ -1,6 +1,7 @@
 """−log p(x|z) of rows of numbers, of brightness, and of columns that take few values."""
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Num
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from generative.parts.rows import Form, Scale
 from training.errors import InputError
 
+Likelihood = Literal["gaussian", "bernoulli", "categorical", "mixed"]
 FEW = 20  # whole values a column may take to be a choice among mixed ones
 MANY = 256  # values a column may take at all to be a choice
 UNSEEN = 20.0  # nats for a value that no row had which was learned from

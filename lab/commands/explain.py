@@ -14,6 +14,7 @@ from lab.arguments import parse
 from lab.commands.score import load
 from lab.pictures import png
 from lab.strange_pictures import strange_pictures
+from lab.strange_rows import with_words
 from training.errors import InputError
 from training.files import writing
 
@@ -25,7 +26,7 @@ class Explain:
     """What `lab explain` is told."""
 
     detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
-    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
+    data: tyro.conf.Positional[str]  # rows, as `lab fit` takes them: a file, digits, or a folder of pictures
     row: int  # which row, counted from 0
     picture: Path | None = None  # a .png to draw a picture in, beside the nearest normal one and what differs
     shap: bool = False  # against many normal rows at once, by the shap library, not the nearest one alone
@@ -62,6 +63,7 @@ def main(words: list[str]) -> None:
         why = reasons(detector, x[0], novel[0], series=seen.whose(at))
         base = told_by_all - sum(reason.contribution for reason in why)
         against, mean = "the nearest normal row scores", ""
+    why = with_words(why, block, at)
     if told.picture:
         shares = {reason.column: reason.share for reason in why}
         drawn = strange_pictures(detector, [{"features": x[0], "shares": shares}])

@@ -7,31 +7,29 @@ from typing import Annotated
 import tyro
 
 from anomaly import series
-from anomaly.calibration import needed
 from anomaly.detector import Detector
 from anomaly.models import members_of
 from anomaly.sample import of_file
 from anomaly.window_models import members_of_windows, window_config
-from generative import data
+from generative import data, registry
 from generative.parts.networks import Network
 from lab.arguments import parse
+from lab.fitted import fitted, warn_of
 from training.device import set_process
 from training.errors import InputError
 from training.folder import RunFolder, new_path
-
-LISTED = 10  # names of columns
 
 
 @dataclass(frozen=True)
 class Fit:
     """What `lab fit` is told."""
 
-    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
-    detector: str | None = (
-        None  # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest
-    )
-    # joined, for pictures edges, for windows nearest and forecasts of seven kinds; or a name of
-    # these, pixels, pca, or a generative model such as vae
+    # rows: digits, a file (.csv .tsv (.gz) .parquet .arrow .feather .npy .npz IDX), or a folder of pictures
+    data: tyro.conf.Positional[str]
+    # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest joined, for
+    # pictures edges, for windows nearest and forecasts of seven kinds; or a name of these, pixels, pca, or
+    # a generative model such as vae
+    detector: str | None = None
     from_run: Annotated[Path | None, tyro.conf.arg(name="from")] = None  # calibrate the model of this run
     dir: Path | None = None  # the folder of the detector, new; default: the next free one under runs/
     alpha: float | None = None  # promised false-alarm rate; default: 0.01, or 1/(n+1) if n rows allow no less
@@ -39,9 +37,8 @@ class Fit:
     columns: str | None = None  # names, separated by commas, of the columns to look at; default: all
     categorical: str | None = None  # names of columns whose values are words, whatever they look like
     label_column: str | None = None  # is never looked at; rows labelled 1 are left out
-    fast: bool = (
-        False  # two of auto's models alone take a glance at each row: several times as fast, less sharp
-    )
+    # two of auto's models alone take a glance at each row: several times as fast, less sharp
+    fast: bool = False
     window: int | None = None  # rows are instants of a series: judge the W rows that end with each
     time: str | None = None  # of a series, the column that says when; default: the first column of dates
     series: str | None = None  # of several series in one file, the column that names the series of a row
@@ -91,6 +88,7 @@ def main(words: list[str]) -> None:
         else:
             rows = series.of_file(told.data, told.window, told.time, *listed, told.series)
     else:
+        registry.load(told.from_run / "model")  # a run without a model is refused before its data are
         table = data.load(told.data)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "detector", config)
@@ -109,61 +107,12 @@ def main(words: list[str]) -> None:
         folder.discard()
         raise
     folder.close()
-    print("\n".join([f"{path}: {_fitted(detector)}", *_scales(detector), *_promise(detector)]))
+    if told.from_run is None:
+        learned = sample if told.window is None else rows
+        warn_of(learned.schema, learned.table, told.data)
+    first, *more = fitted(detector)
+    print("\n".join([f"{path}: {first}", *more]))
 
 
 def _listed(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",")) if names else ()
-
-
-def _fitted(detector: Detector) -> str:
-    kinds = [column.kind for column in detector.schema.columns]
-    count = {
-        kind: kinds.count(kind)
-        for kind in ("numeric", "category", "date", "time", "left out")
-        if kind in kinds
-    }
-    columns = ", ".join(f"{number} {kind}" for kind, number in count.items())
-    left = detector.about.get("rows labelled as anomalies", 0)
-    without = f"; {left} rows labelled as anomalies left out" if left else ""
-    names = [column.name for column in detector.schema.columns if column.kind == "left out"]
-    without += f"; not looked at, as they name, count or date rows: {_some(names)}" if names else ""
-    amounts = [coding.column for coding in detector.encoder.codings if coding.least]
-    without += f"; amounts, seen by their logarithms: {_some(amounts)}" if amounts else ""
-    kind = f"{detector.kind}, a glance alone," if detector.about.get("fast") else detector.kind
-    return f"{kind} of {len(kinds)} columns ({columns}){without}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(name or "(no name)" for name in names[:LISTED]) + more
-
-
-def _scales(detector: Detector) -> list[str]:
-    """A word where series differ much in spread, and are seen in one scale."""
-    scale = str(detector.about.get("scale", ""))
-    if ";" not in scale:
-        return []
-    return [f"  scale: {scale}", "  what is strange of the quiet ones may be lost: see --own-scale"]
-
-
-def _promise(detector: Detector) -> list[str]:
-    n, alpha = len(detector.calibration), detector.alpha
-    lines = [f"  calibrated on {n} {detector.about['calibrated on']}; alpha {alpha:.3g}"]
-    if not detector.flags:
-        return [*lines, f"  no rows will be flagged: an alpha of {alpha:g} needs {needed(alpha)} such rows"]
-    above = f"  rows that score above {detector.threshold:.4g} are anomalies"
-    if detector.about.get("contaminated"):
-        more = "  anomalies among the rows that calibrate hide others: `lab score --alpha` flags more"
-        return [*lines, f"{above}; nothing is promised, as the rows may hold anomalies", more]
-    if detector.windows:
-        return [
-            *lines,
-            f"{above}: at most {alpha:.3g} of normal rows in the long run, if the series",
-            "  goes on as in its last part; alarms come in bursts, and nothing is promised where it drifts",
-        ]
-    return [
-        *lines,
-        f"{above}: at most {alpha:.3g} of normal rows, in the mean over calibration sets,"
-        " if rows are exchangeable",
-    ]

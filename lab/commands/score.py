@@ -29,10 +29,9 @@ class Score:
     """What `lab score` is told."""
 
     detector: tyro.conf.Positional[Path]  # the folder that `lab fit` made
-    data: tyro.conf.Positional[str]  # rows: digits, or a file: .csv .tsv (.gz) .parquet .arrow .npy .npz
-    out: Path | None = (
-        None  # the file to write, .csv or .parquet; default: scores.csv in the detector's folder
-    )
+    data: tyro.conf.Positional[str]  # rows, as `lab fit` takes them: a file, digits, or a folder of pictures
+    # the file to write, .csv or .parquet; default: scores.csv in the detector's folder
+    out: Path | None = None
     explain: int = 0  # how many columns to name for each flagged row, with share and expected value
     alpha: float | None = None  # false-alarm rate; default: the detector's
     fdr: float | None = None  # instead: the share of normal rows among the flagged (Benjamini-Hochberg)

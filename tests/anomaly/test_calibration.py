@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly.calibration import check_alpha, p_values, realised_range, smallest_alpha, threshold
+from anomaly.calibration import check_alpha, p_values, rate_range, realised_range, smallest_alpha, threshold
+from anomaly.detector import Detector
 from anomaly.measures import LEVEL, alarms
 from training.errors import InputError
+from training.seeds import numpy_generator
 
 
 def test_p_values_by_hand() -> None:
@@ -73,3 +75,21 @@ def test_intervals_of_groups_hold_for_all_lines_together() -> None:
     found = alarms(none, none, group, ["a", "b"], 99, 0.05, lines=3)
     low, high = realised_range(99, 0.05, 200, 1 - (1 - LEVEL) / 3)
     assert [(line.group, line.low, line.high) for line in found] == [("a", low, high), ("b", low, high)]
+
+
+def test_the_range_of_rates_is_that_of_the_beta_distribution() -> None:
+    low, high = rate_range(1, 0.5)  # one score: the rate is uniform
+    assert (low, high) == pytest.approx((0.025, 0.975))
+    low, high = rate_range(99, 0.01)  # Beta(1, 99): 1 − (1 − x)⁹⁹
+    assert (1 - (1 - low) ** 99, 1 - (1 - high) ** 99) == pytest.approx((0.025, 0.975))
+
+
+@pytest.mark.parametrize("rows", [5, 10])
+def test_the_promise_holds_over_draws_of_few_rows(rows: int) -> None:
+    rates = []
+    for seed in range(200):
+        x = numpy_generator(seed, "draws").normal(size=(rows + 50, 3))
+        detector = Detector.fit(x[:rows], "nearest")
+        rates.append(detector.predict(x[rows:]).mean())
+    assert detector.alpha == pytest.approx(1 / 2 if rows == 5 else 1 / 3)
+    assert np.mean(rates) == pytest.approx(detector.alpha, abs=4 * np.std(rates) / np.sqrt(200))

@@ -13,6 +13,7 @@ from anomaly.pictures import CELLS, DIRECTIONS, FAINT, edges, looks_of, pixels, 
 from anomaly.players import regions
 from anomaly.reader import blocks
 from anomaly.sample import of_file
+from anomaly.scoring import Wish, score_file
 from generative.data import Table, load
 from training.errors import InputError
 
@@ -157,3 +158,14 @@ def test_labels_beside_pictures_are_a_column_for_those_who_ask(tmp_path: Path) -
     np.savez(path, x=x, y=np.full(len(x), 3))
     with pytest.raises(InputError, match="row 0 is '3', expected a label: 0"):
         of_file(path, label_column="y")
+
+
+def test_pictures_of_more_numbers_than_a_text_table_has_columns_are_scored(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
+    np.save(tmp_path / "t.npy", x)
+    detector = Detector.fit(str(tmp_path / "t.npy"))
+    assert len(detector.columns) == 64 * 64 * 3
+    detector.save(tmp_path / "model")
+    wish = Wish(0.5, explain=1)
+    found = score_file(detector, tmp_path / "model", str(tmp_path / "t.npy"), tmp_path / "scores.csv", wish)
+    assert found.rows == 20

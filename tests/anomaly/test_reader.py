@@ -30,7 +30,8 @@ def written(tmp_path: Path, content: bytes, name: str = "t.csv") -> str:
     [
         (b"a,b\n1,x\n2,y\n", "t.csv"),
         (b"\xef\xbb\xbfa,b\r\n1,x\r\n2,y\r\n", "t.csv"),
-        (b'"a";"b"\n1;x\n\n2;"y"', "t.csv"),
+        (b'"a";"b"\n1;x\n2;"y"', "t.csv"),
+        (b"a,b\r\n1,x\r\n2,y\r\n\r\n\n", "t.csv"),
         (b"a\tb\n1\tx\n2\ty\n", "t.tsv"),
         (gzip.compress(b"a,b\n1,x\n2,y\n", mtime=0), "t.csv.gz"),
         (b"\n \r\n\na,b\n1,x\n2,y\n", "t.csv"),
@@ -90,12 +91,15 @@ def test_commas_group_digits_by_three_where_they_are_no_decimals(tmp_path: Path)
         "late, again",
     ]
     rows = "a\tb\n" + "".join(f'"{cell}"\t{i}\n' for i, cell in enumerate(cells))
-    wanted = ["1234.50", "-12345", "1234567.", *cells[3:]]
+    wanted = ["1234.50", "-12345", "1234567.", *cells[3:7], "1234 EUR", cells[8]]
     assert read(written(tmp_path, rows.encode())).to_pydict()["a"] == wanted
     assert read(written(tmp_path, b'a;b\n"1,234";x\n')).to_pydict()["a"] == ["1.234"]
 
 
 BAD = {
+    b"a,b\n1,2\n\n3,4\n": "line 3 is blank, expected a row",
+    b"1,2\r\n\r\n3,4\r\n": "line 2 is blank",
+    b'a,b\n\n"1\n\n",2\n': "line 2 is blank",
     b"": "is empty",
     b"\n\n": "is empty",
     b"a,b\n": "has 0 rows",
@@ -126,8 +130,8 @@ def test_nothing_holds_a_file_that_was_read(
     found: list[weakref.ref] = []
 
     class Noted(delimited._Watched):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
+        def __init__(self, *args, **more) -> None:
+            super().__init__(*args, **more)
             found.append(weakref.ref(self))
 
     monkeypatch.setattr(delimited, "_Watched", Noted)

@@ -217,7 +217,7 @@ def test_a_detector_of_a_series_from_the_file_to_the_page(place: Path) -> None:
     (place / "watched.csv").write_text(series(200, 120))
     done = lab("fit", "train.csv", "--window", "8", "--label-column", "y", "--dir", "windows", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "2 columns (1 numeric, 1 time)" in done.stdout
+    assert "  numbers: a\n  time: when\n" in done.stdout
     assert "in the long run" in done.stdout
     done = lab("score", "windows", "watched.csv", "--out", "watched-scores.csv", cwd=place)
     assert done.returncode == 0, done.stderr
