@@ -316,12 +316,13 @@ PPO_LSTM = {
 }
 
 # Where an environment has no preset of its own and shows rows of numbers: `python -m benchmarks.returns
-# --general ENV...`; figures are in docs/agents.md. With the defaults of the algorithms, which normalise nothing,
-# PPO ends at 150 of 1,000 on InvertedPendulum-v5 and at -650 on LunarLander-v3, DQN at -30 there and at -200
-# on MountainCar-v0 (two seeds). SAC with rewards normalised too was at -221 on LunarLanderContinuous-v3 after
-# 30,000 steps, where it was at -24 without (one seed). Rainbow's noise found no way out of MountainCar-v0 in
-# 100,000 steps with a sigma of 0.3 or more, ε-greedy play did; with 0.1 it was at -15 on LunarLander-v3.
-# PPO with ReLU ended at 257 there (two seeds), and one of two at -500 on Acrobot-v1.
+# --general ENV...`; figures are in docs/agents.md. With the defaults of the algorithms, which normalise
+# nothing, PPO ends at 150 of 1,000 on InvertedPendulum-v5 and at -650 on LunarLander-v3, DQN at -30 there and
+# at -200 on MountainCar-v0 (two seeds). SAC with rewards normalised too was at -221 on
+# LunarLanderContinuous-v3 after 30,000 steps, where it was at -24 without (one seed). Rainbow's noise found
+# no way out of MountainCar-v0 in 100,000 steps with a sigma of 0.3 or more, ε-greedy play did; with 0.1 it
+# was at -15 on LunarLander-v3. PPO with ReLU ended at 257 there (two seeds), and one of two at -500 on
+# Acrobot-v1.
 GENERAL: dict[str, Any] = {
     "ppo": ppo.Config(
         rollout=128,

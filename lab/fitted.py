@@ -87,6 +87,6 @@ def _promise(detector: Detector) -> list[str]:
     return [
         *lines,
         f"{above}: at most {100 * alpha:.3g} % of normal rows in the mean",
-        f"  over calibration sets, of 95 in 100 sets of {n} rows {100 * low:.2g} % to {100 * high:.2g} %,"
+        f"  over calibration sets, {100 * low:.2g} % to {100 * high:.2g} % with 95 of 100 sets of {n} rows,"
         " if rows are exchangeable",
     ]

@@ -31,7 +31,7 @@ def test_columns_are_named_by_kind_with_their_units() -> None:
 def test_the_range_of_the_rate_is_told_for_the_rows_that_calibrate() -> None:
     said = " ".join(fitted(Detector.fit(pa.table({"a": RNG.normal(size=500)}), "nearest")))
     assert "at most 1 % of normal rows in the mean" in said
-    assert "of 95 in 100 sets of 100 rows 0.025 % to 3.6 %" in said
+    assert "0.025 % to 3.6 % with 95 of 100 sets of 100 rows" in said
 
 
 @pytest.mark.parametrize(
