@@ -28,6 +28,7 @@ from anomaly.linear import Linear
 from anomaly.memory import Memory, Squares
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
+from training.affine import ROWS
 from training.seeds import torch_generator
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Glance:
         scaled = (torch.from_numpy(x) / memory.model.scale).float()
         chosen = torch.randperm(len(x), generator=torch_generator(seed, "glance"))[:seen]
         squares, two = Squares(scaled[chosen]), min(2, len(chosen))
-        distance = torch.cat([nearest(part, squares, two) for part in scaled.split(AT_ONCE // seen)])
+        distance = torch.cat([nearest(part, squares, two) for part in scaled.split(_together(seen))])
         distance[chosen, 0] = distance[chosen, -1]  # what is nearest to a remembered row is itself
         near = (distance[:, 0] + memory.model.floor).log().double().numpy()
         surprises: tuple[Surprise, ...] = (Surprise.fit(near), ratio.surprise)
@@ -96,7 +97,7 @@ class Glance:
     def score(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
         """G of rows."""
         found = []
-        for rows in x.split(AT_ONCE // len(self.rows)):
+        for rows in x.split(_together(len(self.rows))):
             x32 = rows.float()
             distance = nearest(x32 / self._unit, self._squares)[:, 0]
             views = [(distance + self.floor).log(), self.ratio.score(x32)]
@@ -127,6 +128,11 @@ class Glance:
         floor, limit = found["numbers"].tolist()
         linear = Linear.of_arrays(lines) if lines else None
         return Glance(found["rows"], found["scale"], Ratio.of_arrays(nets), linear, surprises, floor, limit)
+
+
+def _together(remembered: int) -> int:
+    """How many rows are compared with the remembered ones at once: a number that suits `training.affine`."""
+    return max(ROWS, AT_ONCE // remembered // ROWS * ROWS)
 
 
 def nearest(x: Float[Tensor, "B F"], squares: Squares, k: int = 1) -> Float[Tensor, "B K"]:

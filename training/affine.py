@@ -3,7 +3,8 @@
 On CPUs torch multiplies matrices with Intel's MKL, which gives other makers' processors its code for AVX2.
 oneDNN, which torch brings too and its compiler calls, goes by what the processor can do: where that is
 AVX-512, (128 × 784) × (784 × 400) with both gradients takes 1.1 ms instead of 2.5 on one core of Zen 5. Its
-calls cost more, so that small products stay with MKL.
+calls cost more, so that small products stay with MKL; and it makes a kernel for each shape, which takes 0.4
+ms and memory, so that numbers of rows that look as if they change from call to call stay with MKL too.
 """
 
 from functools import cache
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LEAST = 2**21  # multiplications of a product from which on oneDNN is sooner, with gradients too
+ROWS = 16  # multiples of this are taken for numbers of rows that somebody chose
 
 
 def affine(
@@ -60,7 +62,9 @@ def _product(x: Float[Tensor, "B I"], weight: Float[Tensor, "J I"], bias: Tensor
 
 def _suited(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN is to multiply them."""
-    if x.dim() < 2 or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if x.dim() < 2 or x.shape[:-1].numel() % ROWS:
+        return False
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     return x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and _mkl_holds_back()
 

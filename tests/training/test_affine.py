@@ -16,6 +16,7 @@ def library(request, monkeypatch):
         pytest.skip("this torch has no oneDNN")
     torch.manual_seed(0)
     monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(module, "ROWS", 1)
     monkeypatch.setattr(module, "_mkl_holds_back", lambda: request.param)
     return request.param
 
@@ -86,3 +87,14 @@ def test_large_products_are_torchs_to_rounding(monkeypatch):
     x, weight, bias = torch.randn(256, 128), torch.randn(128, 128), torch.randn(128)
     assert x.numel() * len(weight) >= LEAST
     torch.testing.assert_close(affine(x, weight, bias), functional.linear(x, weight, bias))
+
+
+def test_numbers_of_rows_that_nobody_chose_stay_with_mkl(monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 16)
+    asked = []
+    monkeypatch.setattr(module, "_product", lambda *told: asked.append(told) or functional.linear(*told))
+    weight = torch.randn(4, 3)
+    for rows in (31, 32, 33):
+        affine(torch.randn(rows, 3), weight)
+    affine(torch.randn(4, 8, 3), weight)
+    assert [len(x) for x, *_ in asked] == ([32, 32] if module._mkl_holds_back() else [])
