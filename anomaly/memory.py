@@ -17,7 +17,6 @@ the quartiles say little about the others, and the scale is the deviation.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from training.affine import affine
 from training.seeds import torch_generator
@@ -26,7 +25,6 @@ NEIGHBOURS = 5
 LOCAL = 0.25  # λ
 ROWS = 10_000  # remembered at most
 CHUNK = 128  # rows compared at once
-ROUND = 32  # rows are filled up to multiples of this: few shapes of products (`training.affine`)
 GROUP = 16  # remembered rows whose nearest is found first
 FLOOR = 0.05  # of the mean distance: what copies of remembered rows are taken to be apart
 NARROW = 0.3  # of the deviation: the least scale
@@ -89,9 +87,7 @@ class Memory:
         distances, indices = [], []
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK]
-            rows = len(part) + -len(part) % ROUND
-            whole = part if rows == len(part) else functional.pad(part, (0, 0, 0, rows - len(part)))
-            squares = self._squares(whole)[: len(part)]  # in the same order as the distances
+            squares = self._squares(part)  # in the same order as the distances
             if alone:
                 squares[torch.arange(len(part)), start + torch.arange(len(part))] = torch.inf
             _, index = _smallest(squares, min(NEIGHBOURS, max(1, len(self.rows) - alone)))

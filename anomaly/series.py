@@ -195,24 +195,13 @@ def fit(
     names = members_of_windows(kind)
     if alpha is not None:
         check_rate(alpha)
-    windows, lineup = series.windows, series.lineup
+    windows = series.windows
     if own_scale and windows.series is None:
         raise InputError("own scales are for several series in one file, expected the column that names them")
     learn, judge, calibrate = (
         series.part(*ends) for ends in ((0.0, MODELS), (MODELS, SURPRISE), (SURPRISE, 1.0))
     )
-    cells = series.schema.cells(series.table, series.source)
-    early = (lineup.rank < np.round(MODELS * lineup.size)) & ~series.strange
-    whose = windows.names(series.table, series.source, 0)
-    numeric = [column.name for column in series.schema.inputs if column.kind == "numeric"]
-    scales = OwnScale.fit(_of(cells, early), numeric, whose[early])
-    number = scales.numbers(whose, series.source) if own_scale else None
-    if number is not None:
-        cells = scales.common(cells, number)
-    encoder = Encoder.fit(series.schema, _of(cells, early))
-    encoder.own = scales if own_scale else None
-    x, novel = encoder.features_of(cells), encoder.novel(cells)
-    seen = Seen(x, novel, lineup, windows.length, encoder.gaps, number)
+    encoder, scales, seen = _seen(series, own_scale)
     if seen.width > WIDEST:
         raise InputError(
             f"{series.source}: windows of {windows.length} rows have {seen.width} numbers,"
@@ -224,17 +213,7 @@ def fit(
     x, later = seen.of(learn), seen.of(judge)
     told = np.flatnonzero(~encoder.tells_gaps)
     members = [fit_window_member(n, x, later, owner, told, windows.length, seed, cfg) for n in names]
-    about = {
-        "source": series.source,
-        "rows": series.rows,
-        "rows used": len(series.table),
-        "rows labelled as anomalies": int(series.strange.sum()),
-        "label column": series.label_column,
-        "window": windows.length,
-        "time column": windows.time,
-        "series column": windows.series,
-        "series": lineup.count,
-        "scale": _scale(scales, own_scale),
+    about = _about(series, _scale(scales, own_scale)) | {
         "windows fitted": len(learn),
         "calibrated on": f"windows at the end of {_ends(series, calibrate)}",
     }
@@ -246,6 +225,39 @@ def fit(
         [found.score_features(seen.of(rows), seen.novel[rows].sum(1)) for rows in seen.pieces(calibrate)]
     )
     return found.calibrated(score, alpha)
+
+
+def _seen(series: Series, own_scale: bool) -> tuple[Encoder, OwnScale, Seen]:
+    """The rows as models look at them, and what was learned for it of the earliest without a label."""
+    windows, lineup = series.windows, series.lineup
+    cells = series.schema.cells(series.table, series.source)
+    early = (lineup.rank < np.round(MODELS * lineup.size)) & ~series.strange
+    whose = windows.names(series.table, series.source, 0)
+    numeric = [column.name for column in series.schema.inputs if column.kind == "numeric"]
+    scales = OwnScale.fit(_of(cells, early), numeric, whose[early])
+    number = scales.numbers(whose, series.source) if own_scale else None
+    if number is not None:
+        cells = scales.common(cells, number)
+    encoder = Encoder.fit(series.schema, _of(cells, early))
+    encoder.own = scales if own_scale else None
+    x, novel = encoder.features_of(cells), encoder.novel(cells)
+    return encoder, scales, Seen(x, novel, lineup, windows.length, encoder.gaps, number)
+
+
+def _about(series: Series, scale: str) -> dict[str, Any]:
+    """Facts of the rows for the model card."""
+    return {
+        "source": series.source,
+        "rows": series.rows,
+        "rows used": len(series.table),
+        "rows labelled as anomalies": int(series.strange.sum()),
+        "label column": series.label_column,
+        "window": series.windows.length,
+        "time column": series.windows.time,
+        "series column": series.windows.series,
+        "series": series.lineup.count,
+        "scale": scale,
+    }
 
 
 def _of(cells: Mapping[str, Any], rows: Bool[np.ndarray, " N"]) -> dict[str, Any]:

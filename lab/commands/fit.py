@@ -9,7 +9,7 @@ import tyro
 from anomaly import series
 from anomaly.detector import Detector
 from anomaly.models import members_of
-from anomaly.sample import of_file
+from anomaly.sample import Sample, of_file
 from anomaly.window_models import members_of_windows, window_config
 from generative import data, registry
 from generative.parts.networks import Network
@@ -46,72 +46,85 @@ class Fit:
     network: Network | None = None  # how autoencoder, denoiser or vae read a window; default: dense
     contaminated: bool = False  # the rows hold anomalies without labels: fit without the strangest tenth
 
+    def __post_init__(self) -> None:
+        if self.window is None:
+            members_of(self.detector or "auto")
+        else:
+            members_of_windows(self.detector or "auto")
+        if self.network is not None and self.window is None:
+            raise InputError(f"network is {self.network!r} without a window, expected --window W beside it")
+        if self.network is not None:
+            window_config(self.detector or "auto", self.network)  # refuses what reads no windows
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"seed is {self.seed}, expected 0 or more")
+        if self.from_run is not None:
+            self._check_from()
+        for name, value in (("time", self.time), ("series", self.series)):
+            if value is not None and self.window is None:
+                raise InputError(f"{name} is {value!r} without a window, expected --window W beside it")
+        if self.own_scale and self.series is None:
+            raise InputError(
+                "--own-scale is for several series in one file, expected --series COLUMN beside it"
+            )
+        if self.window is not None and self.contaminated:
+            raise InputError("--contaminated trims rows, which windows share, expected it without --window")
+        if self.window is not None and self.fast:
+            raise InputError("--fast needs rows that stand alone, expected it without --window")
 
-def main(words: list[str]) -> None:
-    """Parses and runs `lab fit DATA ...`."""
-    told: Fit = parse(Fit, words, "lab fit", "Learns normal rows, and calibrates on rows apart.")
-    if told.window is None:
-        members_of(told.detector or "auto")
-    else:
-        members_of_windows(told.detector or "auto")
-    if told.network is not None and told.window is None:
-        raise InputError(f"network is {told.network!r} without a window, expected --window W beside it")
-    cfg = window_config(told.detector or "auto", told.network) if told.network else None
-    if told.seed is not None and told.seed < 0:
-        raise InputError(f"seed is {told.seed}, expected 0 or more")
-    if told.from_run is not None:
-        given = (told.detector, told.seed, told.columns, told.categorical, told.label_column)
-        if any(value is not None for value in given) or told.contaminated or told.fast:
+    def _check_from(self) -> None:
+        given = (self.detector, self.seed, self.columns, self.categorical, self.label_column)
+        if any(value is not None for value in given) or self.contaminated or self.fast:
             raise InputError(
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
                 " --columns, --categorical, --label-column, --fast or --contaminated"
             )
-        if any(value is not None for value in (told.window, told.time, told.series)) or told.own_scale:
+        if any(value is not None for value in (self.window, self.time, self.series)) or self.own_scale:
             raise InputError(
                 "--from takes rows as its run did, expected no --window, --time, --series or --own-scale"
             )
-    for name, value in (("time", told.time), ("series", told.series)):
-        if value is not None and told.window is None:
-            raise InputError(f"{name} is {value!r} without a window, expected --window W beside it")
-    if told.own_scale and told.series is None:
-        raise InputError("--own-scale is for several series in one file, expected --series COLUMN beside it")
-    if told.window is not None and told.contaminated:
-        raise InputError("--contaminated trims rows, which windows share, expected it without --window")
-    if told.window is not None and told.fast:
-        raise InputError("--fast needs rows that stand alone, expected it without --window")
+
+
+def main(words: list[str]) -> None:
+    """Parses and runs `lab fit DATA ...`."""
+    told: Fit = parse(Fit, words, "lab fit", "Learns normal rows, and calibrates on rows apart.")
     set_process()
     path = told.dir or new_path("detector-" + Path(told.data).stem)
-    if told.from_run is None:
-        listed = _listed(told.columns), told.label_column, _listed(told.categorical)
-        if told.window is None:
-            sample = of_file(told.data, told.seed or 0, *listed)
-        else:
-            rows = series.of_file(told.data, told.window, told.time, *listed, told.series)
-    else:
-        registry.load(told.from_run / "model")  # a run without a model is refused before its data are
-        table = data.load(told.data)
+    rows = _read(told)
     config = {name: str(value) if isinstance(value, Path) else value for name, value in vars(told).items()}
     folder = RunFolder(path, "detector", config)
     try:
-        kind = told.detector or "auto"
-        if told.window is not None:
-            detector = series.fit(rows, kind, told.seed or 0, told.alpha, cfg, told.own_scale)
-        elif told.from_run is None:
-            detector = Detector.fit(
-                sample, kind, told.seed or 0, told.alpha, None, told.contaminated, told.fast
-            )
-        else:
-            detector = Detector.of_run(told.from_run, table, told.alpha)
+        detector = _detector(told, rows)
         detector.save(path / "model")
     except BaseException:
         folder.discard()
         raise
     folder.close()
-    if told.from_run is None:
-        learned = sample if told.window is None else rows
-        warn_of(learned.schema, learned.table, told.data)
+    if not isinstance(rows, data.Table):
+        warn_of(rows.schema, rows.table, told.data)
     first, *more = fitted(detector)
     print("\n".join([f"{path}: {first}", *more]))
+
+
+def _read(told: Fit) -> Sample | series.Series | data.Table:
+    """The rows to fit, those of a series, or those that calibrate a run's model."""
+    if told.from_run is not None:
+        registry.load(told.from_run / "model")  # a run without a model is refused before its data are
+        return data.load(told.data)
+    listed = _listed(told.columns), told.label_column, _listed(told.categorical)
+    if told.window is None:
+        return of_file(told.data, told.seed or 0, *listed)
+    return series.of_file(told.data, told.window, told.time, *listed, told.series)
+
+
+def _detector(told: Fit, rows: Sample | series.Series | data.Table) -> Detector:
+    kind, seed = told.detector or "auto", told.seed or 0
+    if isinstance(rows, data.Table):
+        assert told.from_run is not None
+        return Detector.of_run(told.from_run, rows, told.alpha)
+    if isinstance(rows, Sample):
+        return Detector.fit(rows, kind, seed, told.alpha, None, told.contaminated, told.fast)
+    cfg = window_config(kind, told.network) if told.network else None
+    return series.fit(rows, kind, seed, told.alpha, cfg, told.own_scale)
 
 
 def _listed(names: str | None) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Camera(gym.Env):
 
     observation_space = gym.spaces.Box(0, 255, (60, 48, 3), np.uint8)
     action_space = gym.spaces.Discrete(2)
+    length = 3
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
         super().reset(seed=seed)
@@ -34,7 +35,7 @@ class Camera(gym.Env):
 
     def step(self, action: Any) -> tuple:
         reward, self.steps = float(action == self.side), self.steps + 1
-        return self._see(), reward, self.steps == 3, False, {}
+        return self._see(), reward, self.steps == self.length, False, {}
 
     def _see(self) -> np.ndarray:
         self.side = int(self.np_random.integers(2))
@@ -129,22 +130,14 @@ def test_old_frames_give_way_and_are_missed_when_they_are_still_needed(
         replay.add(rollout(envs, 12))
 
 
-class Colours(gym.Env):
-    """Shows noise in colour, at once and in every step."""
+class Colours(Camera):
+    """Shows noise in colour, channels first."""
 
     observation_space = gym.spaces.Box(0, 255, (3, 36, 36), np.uint8)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple:
-        super().reset(seed=seed)
-        self.steps = 0
-        return self._see(), {}
-
-    def step(self, action: Any) -> tuple:
-        self.steps += 1
-        return self._see(), 1.0, self.steps == 20, False, {}
+    length = 20
 
     def _see(self) -> np.ndarray:
+        self.side = 0
         return self.np_random.integers(0, 256, (3, 36, 36), np.uint8)
 
 
