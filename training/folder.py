@@ -19,6 +19,8 @@ from typing import Any
 from training.errors import InputError
 from training.files import read_json, writing
 
+LOCK = ".lock"
+STARTED = {LOCK, ".config.json.new"}  # all that a process leaves which was killed before its run began
 PACKAGES = ("torch", "numpy", "gymnasium", "scikit-learn", "safetensors", "rl-generative-lab")
 
 
@@ -29,9 +31,9 @@ class RunFolder:
         """Makes the folder of a new run of the given kind, such as `ppo` or `vae`.
 
         Raises:
-            InputError: when there is something at `path` already.
+            InputError: when there is something at `path` already, or another process begins a run there.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and {entry.name for entry in path.iterdir()} <= STARTED):
             raise InputError(f"{path} exists already, expected a new folder: choose another --dir")
         self._made = not path.exists()
         try:
@@ -62,7 +64,7 @@ class RunFolder:
 
     def _open(self, path: Path) -> None:
         self.path = path
-        self._lock = (path / ".lock").open("w")
+        self._lock = (path / LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
