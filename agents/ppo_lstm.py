@@ -35,8 +35,9 @@ from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation, mlp, recurrent
 from training.normalise import normalised
-from training.optim import Adam, linear
+from training.optim import Adam
 from training.run import RunConfig
+from training.schedules import linear
 from training.seeds import stream, torch_generator
 
 

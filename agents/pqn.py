@@ -29,8 +29,9 @@ from training.config import check_not_negative, check_positive, check_share
 from training.device import fast, pick
 from training.metrics import Metrics
 from training.networks import Activation
-from training.optim import Adam, linear
+from training.optim import Adam
 from training.run import RunConfig
+from training.schedules import linear
 from training.seeds import stream, torch_generator
 
 

@@ -4,9 +4,8 @@ Each says what it reached and the command that shows it.
 """
 
 from dataclasses import replace
-from typing import Any
 
-from agents import a2c, dqn, ppo, ppo_lstm, pqn, qr_dqn, rainbow, reinforce, sac
+from agents import a2c, dqn, general, ppo, ppo_lstm, pqn, qr_dqn, rainbow, reinforce, sac
 from training.run import RunConfig
 
 LANDER = ppo.Config(
@@ -120,19 +119,6 @@ PPO = {
     "Walker2d-v5": replace(HOPPER, env="Walker2d-v5", average=0.9),
 }
 
-NORMALISING: dict[str, Any] = {  # a value method for any environment
-    "num_envs": 8,
-    "collect": 32,
-    "batch": 256,
-    "n_step": 5,
-    "lr": 2e-3,
-    "explore_steps": 12_000,
-    "hidden": (128, 128),
-    "activation": "tanh",
-    "normalise_obs": True,
-    "normalise_reward": True,
-}
-
 DQN = {
     # 500.0 at the end of each of 12 runs: `python -m benchmarks.returns --only dqn --seeds 12`. A mean greedy
     # return of 475 in 1/82 of Stable-Baselines3's CPU seconds, 5 seeds: `python -m benchmarks.agents --algo
@@ -168,7 +154,7 @@ DQN = {
     ),
     # 198.0 at the end of 3 runs, 188.0 the worst: `python -m benchmarks.returns --only dqn --seeds 3`.
     # Without normalisation, rewards a twentieth as large and γ = 0.995 three runs ended at 181.5.
-    "LunarLander-v3": dqn.Config(env="LunarLander-v3", **NORMALISING, run=RunConfig(steps=100_000)),
+    "LunarLander-v3": dqn.Config(env="LunarLander-v3", **general.NORMALISING, run=RunConfig(steps=100_000)),
     # -107.4 at the end of 3 runs on tensors, -109.3 the worst, 14.8 CPU seconds:
     # `python -m benchmarks.returns --only dqn --env MountainCar-v0 --backend tensor --seeds 3`.
     "MountainCar-v0": dqn.Config(
@@ -313,53 +299,4 @@ PPO_LSTM = {
     # 500.0 at the end of 3 runs, 500.0 the worst: `python -m benchmarks.returns --only ppo_lstm --seeds 3`.
     # PPO without a memory reached 43, 40 and 42 in three runs with its settings for CartPole-v1.
     "lab/CartPoleStill-v1": ppo_lstm.Config(env="lab/CartPoleStill-v1", reward_scale=0.05),
-}
-
-# Where an environment has no preset of its own and shows rows of numbers: `python -m benchmarks.returns
-# --general ENV...`; figures are in docs/agents.md. With the defaults of the algorithms, which normalise
-# nothing, PPO ends at 150 of 1,000 on InvertedPendulum-v5 and at -650 on LunarLander-v3, DQN at -30 there and
-# at -200 on MountainCar-v0 (two seeds). SAC with rewards normalised too was at -221 on
-# LunarLanderContinuous-v3 after 30,000 steps, where it was at -24 without (one seed). Rainbow's noise found
-# no way out of MountainCar-v0 in 100,000 steps with a sigma of 0.3 or more, ε-greedy play did; with 0.1 it
-# was at -15 on LunarLander-v3. PPO with ReLU ended at 257 there (two seeds), and one of two at -500 on
-# Acrobot-v1.
-GENERAL: dict[str, Any] = {
-    "ppo": ppo.Config(
-        rollout=128,
-        epochs=10,
-        activation="tanh",
-        shared=False,
-        normalise_obs=True,
-        normalise_reward=True,
-    ),
-    "dqn": dqn.Config(**NORMALISING),
-    "qr_dqn": qr_dqn.Config(**NORMALISING, quantiles=16),
-    "rainbow": rainbow.Config(**NORMALISING, noisy=False),
-    "pqn": pqn.Config(
-        rollout=32,
-        minibatch=256,
-        lr=1e-3,
-        explore_steps=50_000,
-        hidden=(128, 128),
-        normalise_obs=True,
-        normalise_reward=True,
-    ),
-    "a2c": a2c.Config(
-        num_envs=8,
-        optimizer="rmsprop",
-        lam=0.9,
-        entropy_coef=0.003,
-        shared=False,
-        normalise_obs=True,
-        normalise_reward=True,
-    ),
-    "ppo_lstm": ppo_lstm.Config(
-        num_envs=8,
-        rollout=128,
-        epochs=8,
-        lr=1e-3,
-        normalise_obs=True,
-        normalise_reward=True,
-    ),
-    "sac": sac.Config(updates=16, batch=128, temperature=0.2, hidden=(128, 128), normalise_obs=True),
 }

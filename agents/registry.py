@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents import a2c, dqn, ppo, ppo_lstm, pqn, presets, qr_dqn, rainbow, reinforce, sac, sb3
+from agents.general import GENERAL
 from agents.parts.actor_critic import ActorCritic
 from agents.parts.sb3_policy import Policy
 from envs import Spaces
@@ -67,8 +68,8 @@ def preset(kind: str, env: str) -> tuple[Any, str]:
     name, config = split(env)[1], (MODULES | ENGINES)[kind].Config
     if name in PRESETS.get(kind, {}):
         return replace(PRESETS[kind][name], env=env), "the preset of the pair"
-    if kind in presets.GENERAL and not shows_pictures(name):
-        return replace(presets.GENERAL[kind], env=env), "settings for any environment"
+    if kind in GENERAL and not shows_pictures(name):
+        return replace(GENERAL[kind], env=env), "settings for any environment"
     return config(env=env), "default settings"
 
 

@@ -28,8 +28,9 @@ from training.device import fast, pick
 from training.errors import InputError
 from training.metrics import Metrics
 from training.networks import Activation
-from training.optim import Adam, linear
+from training.optim import Adam
 from training.run import RunConfig
+from training.schedules import linear
 from training.seeds import stream, torch_generator
 
 

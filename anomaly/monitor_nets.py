@@ -27,8 +27,9 @@ from generative.vae import VAE
 from generative.vae import Config as VAEConfig
 from training.config import check_positive
 from training.networks import initialise
-from training.optim import Adam, cosine
+from training.optim import Adam
 from training.run import RunConfig
+from training.schedules import cosine
 from training.seeds import numpy_generator, stream, torch_generator
 from training.tanh import tanh
 

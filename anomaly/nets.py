@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.affine import affine
-from training.optim import Adam, cosine
+from training.optim import Adam
+from training.schedules import cosine
 
 FOLDS = 4
 HIDDEN = (96, 96, 96)

@@ -22,7 +22,7 @@ import torch
 
 from agents import registry
 from agents.evaluation import evaluate, interval
-from agents.presets import GENERAL
+from agents.general import GENERAL
 from envs.vector import BACKENDS
 from lab.learning import learn
 from training.files import writing

@@ -36,8 +36,9 @@ from training.device import fast, pick
 from training.distributed import first, mine
 from training.errors import InputError
 from training.metrics import Metrics
-from training.optim import Adam, cosine
+from training.optim import Adam
 from training.run import RunConfig
+from training.schedules import cosine
 from training.seeds import stream, torch_generator
 
 Loss = Literal["nonsaturating", "hinge", "wasserstein"]

@@ -18,7 +18,8 @@ from generative.parts.networks import Plan, encoder
 from generative.parts.rows import Form, Kept, Order, Scale
 from training.checkpoint import load_model, save_model
 from training.errors import InputError
-from training.optim import Adam, cosine
+from training.optim import Adam
+from training.schedules import cosine
 from training.seeds import stream, torch_generator
 
 FEATURES = 64

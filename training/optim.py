@@ -17,12 +17,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from training import distributed
 from training.config import check_not_negative, check_positive, check_share
 from training.errors import InputError
+from training.schedules import SCHEDULES, Schedule
 from training.state import capture, restore
 
 Rule = Literal["adam", "sgd", "rmsprop", "adagrad"]
-Schedule = Literal["constant", "linear", "cosine", "one-cycle", "range"]
 
-RANGE = 1e-4, 100.0  # a range test goes from lr times the first to lr times the second
 CALM = 2_000  # finite steps after which the loss scale of fp16 is doubled (Micikevicius et al., 2018)
 
 
@@ -290,41 +289,4 @@ class OptimConfig:
     def lr_at(self, done: float) -> float:
         """The learning rate when a share `done` of the run is over."""
         rise = min(1.0, done / self.lr_warm_up) if self.lr_warm_up else 1.0
-        return self.lr * rise * _SCHEDULES[self.schedule](done)
-
-
-def constant(done: float) -> float:
-    """All of the learning rate, always."""
-    return 1.0
-
-
-def linear(done: float) -> float:
-    """The share of the learning rate that is left on a straight way to zero; `done` is the share gone."""
-    return max(0.0, 1.0 - done)
-
-
-def cosine(done: float) -> float:
-    """The share that is left on a half cosine to zero (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-
-
-def one_cycle(done: float) -> float:
-    """From 1/25 to all at 30 % of the run, then down to zero: Smith and Topin, 2018, arXiv:1708.07120."""
-    if done < 0.3:
-        return 1.0 - 0.96 * cosine(done / 0.3)
-    return cosine((done - 0.3) / 0.7)
-
-
-def range_test(done: float) -> float:
-    """From the first to the second of `RANGE`, by equal factors (Smith, 2017, arXiv:1506.01186)."""
-    low, high = RANGE
-    return low * (high / low) ** min(1.0, done)
-
-
-_SCHEDULES = {
-    "constant": constant,
-    "linear": linear,
-    "cosine": cosine,
-    "one-cycle": one_cycle,
-    "range": range_test,
-}
+        return self.lr * rise * SCHEDULES[self.schedule](done)

@@ -3,7 +3,7 @@
 import pytest
 
 from agents import registry
-from agents.presets import GENERAL
+from agents.general import GENERAL
 
 
 @pytest.mark.parametrize("kind", registry.PRESETS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training import optim
+from training import optim, schedules
 from training.errors import InputError
 
 PAIRS = {
@@ -115,18 +115,18 @@ def test_the_loss_scale_rises_after_a_calm_while(monkeypatch: pytest.MonkeyPatch
 
 
 def test_learning_rates_fall_to_zero_and_stay_there() -> None:
-    for schedule, quarter in ((optim.linear, 0.75), (optim.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
+    for schedule, quarter in ((schedules.linear, 0.75), (schedules.cosine, 0.5 + 0.5 * math.sqrt(0.5))):
         found = [schedule(done) for done in (0.0, 0.25, 1.0, 1.5)]
         assert found == [1.0, pytest.approx(quarter), pytest.approx(0.0), pytest.approx(0.0)]
 
 
 def test_one_cycle_rises_to_all_of_it_and_falls_to_zero() -> None:
-    found = [optim.one_cycle(done) for done in (0.0, 0.15, 0.3, 0.65, 1.0)]
+    found = [schedules.one_cycle(done) for done in (0.0, 0.15, 0.3, 0.65, 1.0)]
     assert found == [pytest.approx(v, abs=1e-12) for v in (0.04, 0.52, 1.0, 0.5, 0.0)]
 
 
 def test_a_range_test_goes_up_by_equal_factors() -> None:
-    found = [optim.range_test(done) for done in (0.0, 0.5, 1.0)]
+    found = [schedules.range_test(done) for done in (0.0, 0.5, 1.0)]
     assert found == [pytest.approx(v) for v in (1e-4, 0.1, 100.0)]
 
 
