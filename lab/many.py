@@ -44,6 +44,22 @@ def is_set(path: Path) -> bool:
     return (path / SETTINGS).is_file() and not (path / "config.json").exists()
 
 
+def members(path: Path) -> list[Path]:
+    """The runs of several seeds that `path` holds, or `path` where it is no such set."""
+    return (is_set(path) and runs_in(path)) or [path]
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The folders of runs in a folder, by name and number."""
+    return sorted((file.parent for file in path.glob("*/config.json")), key=_by_number)
+
+
+def _by_number(path: Path) -> tuple[str, int]:
+    """Sorts seed_10 behind seed_9."""
+    name, _, number = path.name.rpartition("_")
+    return (name, int(number)) if number.isdecimal() else (path.name, 0)
+
+
 def go_on_with_seeds(path: Path, trust: bool = False) -> None:
     """Goes on with the runs of `learn_seeds` that were stopped, and begins those that never were.
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from agents.comparison import Standing, efficiency, improvement, standing
 from lab import figures
 from lab.arguments import parse
+from lab.many import runs_in
 from lab.page import Page
 from training.errors import InputError
 from training.folder import read_config, read_rows
@@ -69,9 +70,7 @@ def main(words: list[str]) -> None:
 
 def _runs(path: Path) -> Runs:
     """The run at `path`, or the runs in it."""
-    folders = (
-        [path] if (path / "config.json").exists() else sorted(p.parent for p in path.glob("*/config.json"))
-    )
+    folders = [path] if (path / "config.json").exists() else runs_in(path)
     if not folders:
         raise InputError(f"{path} holds no run, expected a run or a folder of runs")
     abouts, curves = [], []
@@ -109,7 +108,7 @@ def _row(name: str, found: Standing) -> tuple[str, ...]:
 
 
 def _more(a: np.ndarray, b: np.ndarray) -> str:
-    return _shown(improvement(a, b), max(len(a), len(b)))
+    return _shown(improvement(a, b), min(len(a), len(b)))
 
 
 def _shown(found: tuple[float, float, float], runs: int) -> str:

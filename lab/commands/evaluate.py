@@ -1,4 +1,5 @@
-"""`lab evaluate RUN`: an agent plays episodes; a generative model is held against test rows.
+"""`lab evaluate RUN`: an agent plays episodes; a generative model is held against test rows. Of several seeds
+each is judged, then all as one.
 
 A detector is met with labelled rows instead: `lab/labelled.py`.
 """
@@ -7,15 +8,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 
 import generative.registry
 from agents import registry, sb3_zip
+from agents.comparison import standing
 from agents.evaluation import evaluate, summary
 from envs.recording import UNLIMITED
 from lab import labelled
 from lab.arguments import parse
+from lab.many import members
 from lab.quality import evaluate_model
 from lab.trust import load
 from training.errors import InputError
@@ -32,7 +36,7 @@ ABOUT = (
 class Evaluate:
     """What `lab evaluate` is told."""
 
-    run: tyro.conf.Positional[Path]  # the folder of a run, or a .zip of Stable-Baselines3
+    run: tyro.conf.Positional[Path]  # the folder of a run or of a set of seeds, or a .zip
     episodes: int = 100  # of an agent: how many, each from a seed of its own
     samples: int = 100  # of a VAE: importance samples of its bound, a row
     seed: int = 0  # of the episodes, or of what is drawn
@@ -47,7 +51,7 @@ class Evaluate:
 def main(words: list[str]) -> None:
     """Parses and runs `lab evaluate RUN ...`."""
     named = bool(words) and not words[0].startswith("-") and not words[0].endswith(".zip")
-    if named and read_config(Path(words[0]))["kind"] == "detector":
+    if named and read_config(members(Path(words[0]))[0])["kind"] == "detector":
         labelled.main(words)
         return
     told: Evaluate = parse(Evaluate, words, "lab evaluate", ABOUT)
@@ -61,11 +65,26 @@ def main(words: list[str]) -> None:
     if told.run.suffix != ".zip" and (told.env, told.dir) != (None, None):
         raise InputError(f"{told.run} is no .zip, expected neither --env nor --dir")
     run = _imported(told) if told.run.suffix == ".zip" else told.run
-    if (kind := read_config(run)["kind"]) in generative.registry.MODULES:
+    means = []
+    for one in (runs := members(run)):
+        if len(runs) > 1:
+            print(f"{one}:")
+        means.append(_evaluate(one, told))
+    if len(runs) > 1 and None not in means:
+        found = standing(np.array(means))
+        print(f"{run}, {found.runs} runs:")
+        for name, (mean, low, high) in (("mean return", found.mean), ("IQM        ", found.iqm)):
+            print(f"  {name} {mean:.1f}  (95 % bootstrap interval over runs {low:.1f} to {high:.1f})")
+
+
+def _evaluate(run: Path, told: Evaluate) -> float | None:
+    """Prints how good a run is; returns an agent's mean return."""
+    kind = read_config(run)["kind"]
+    if kind in generative.registry.MODULES:
         if told.sample or told.record:
             raise InputError(f"{run} is a run of {kind!r}, expected no --sample and no --record")
         print("\n".join(evaluate_model(run, told.best, told.seed, told.samples)))
-        return
+        return None
     agent = load(run, told.trust, "best" if told.best else "model")
     act = agent.policy.act
     if told.sample:
@@ -87,6 +106,7 @@ def main(words: list[str]) -> None:
         file = run / "rollouts" / f"{name}.npz"
         episodes.save(file)
         print(f"  recorded    {file}")
+    return found["eval/return"]
 
 
 def _imported(told: Evaluate) -> Path:

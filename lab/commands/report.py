@@ -11,6 +11,7 @@ import tyro
 from lab.arguments import parse
 from lab.detector_page import detector_page
 from lab.figures import curves, embedded, layers, range_test
+from lab.many import members
 from lab.page import Page
 from lab.pictures import gif
 from lab.snapshots import taken
@@ -48,7 +49,7 @@ LAYERS = ("gradient", "update", "dead")  # groups whose metrics are layers: a fi
 class Report:
     """What `lab report` is told."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs; several are drawn into one page
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or of sets of seeds, for one page
     out: Path | None = None  # the page to write; default: report.html in the folder of the first run
     video: bool = False  # an episode of each agent, as episode.gif in its folder and on the page
     trust: bool = False  # for a video, import the class that a run names as its environment: its code runs
@@ -59,23 +60,24 @@ def main(words: list[str]) -> None:
     told: Report = parse(Report, words, "lab report", "Draws how runs went, on one page.")
     if not told.runs:
         raise InputError("lab report needs the folder of a run, expected one or more")
-    kind, out = read_config(told.runs[0])["kind"], told.out or told.runs[0] / "report.html"
+    runs = [run for path in told.runs for run in members(path)]
+    kind, out = read_config(runs[0])["kind"], told.out or told.runs[0] / "report.html"
     if kind == "monitor" and told.out is None and out.exists():  # `lab monitor` wrote a page that tells more
-        if len(told.runs) > 1:
+        if len(runs) > 1:
             raise InputError(f"{out} is the monitor's own page, expected --out and another file")
         print(out)
         return
-    if len(told.runs) == 1 and kind == "detector":
-        detector_page(told.runs[0], out)
+    if len(runs) == 1 and kind == "detector":
+        detector_page(runs[0], out)
         print(out)
         return
-    names = [path.resolve().name for path in told.runs]
+    names = [path.resolve().name for path in runs]
     if len(set(names)) < len(names):
-        names = [str(path) for path in told.runs]
-    configs = {name: read_config(path) for name, path in zip(names, told.runs, strict=True)}
-    rows = {name: read_rows(path) for name, path in zip(names, told.runs, strict=True)}
+        names = [str(path) for path in runs]
+    configs = {name: read_config(path) for name, path in zip(names, runs, strict=True)}
+    rows = {name: read_rows(path) for name, path in zip(names, runs, strict=True)}
     if not any(rows.values()):
-        raise InputError(f"{told.runs[0]} has no rows in metrics.jsonl, expected a run that has learned")
+        raise InputError(f"{runs[0]} has no rows in metrics.jsonl, expected a run that has learned")
     kinds = ", ".join(sorted({config["kind"] for config in configs.values()}))
     page = Page(" and ".join(configs), f"{kinds}, as the rows of metrics.jsonl tell it.")
     for name, config in configs.items():
@@ -83,9 +85,9 @@ def main(words: list[str]) -> None:
             _range_test(page, name, rows[name])
     if told.video:
         page.section("An episode", "Greedy, from the last model; every second of at most 600 steps.")
-        for name, run in zip(configs, told.runs, strict=True):
+        for name, run in zip(configs, runs, strict=True):
             page.figure(*_video(run, name, told.trust), narrow=True)
-    for name, path in zip(names, told.runs, strict=True):
+    for name, path in zip(names, runs, strict=True):
         _snapshots(page, name, path)
     for group, metrics in _by_group(rows).items():
         page.section(TITLES.get(group, group))

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents import ppo
-from lab.commands import compare, report, resume, train
+from lab.commands import compare, evaluate, report, resume, train
 from tests.processes import ENVIRONMENT
 from training.errors import InputError
 from training.folder import RunFolder
@@ -144,3 +145,26 @@ def test_the_report_draws_layers_and_a_range_test(tmp_path: Path, monkeypatch, c
     assert "Learning-rate range test of run" in page
     assert "Gradient norms, layer by layer" in page
     assert ">encoder.0<" in page
+
+
+def test_a_set_of_seeds_is_evaluated_and_reported_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train.main(["ppo", "--seeds", "2", "--steps", "1024", "--dir", "set"])
+    capsys.readouterr()
+    evaluate.main(["set", "--episodes", "3"])
+    told = capsys.readouterr().out
+    means = [float(value) for value in re.findall(r"mean return (\S+)", told)]
+    assert len(means) == 3
+    assert means[2] == pytest.approx((means[0] + means[1]) / 2, abs=0.1)
+    assert "set/seed_1:" in told
+    report.main(["set"])
+    page = Path("set/report.html").read_text()
+    assert "seed_0" in page
+    assert "seed_1" in page
+
+
+def test_a_folder_of_unlike_runs_is_no_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        evaluate.main([str(tmp_path)])
