@@ -69,6 +69,7 @@ class Config:
     features: int = 0  # what convolutions see in a picture, of an agent that was read from a file
     memory: int = 0  # numbers in h and in c of its LSTM, if any
     masks: bool = False  # whether it keeps to what masks allow
+    clip_obs: float = 0.0  # its observations were normalised and clipped to this; 0: it sees them as they are
     sde: bool = False  # whether its noise depended on the state, of which only the means of actions are kept
     source: str = ""  # the file this agent was read from, when it was not trained here
     run: RunConfig = field(default_factory=RunConfig)

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.spaces.utils import flatten_space
 from torch import Tensor
@@ -52,18 +53,20 @@ FEATURES = (
 )
 
 
-def read(file: Path, env: str) -> registry.Agent:
+def read(file: Path, env: str, statistics: Path | None = None) -> registry.Agent:
     """The agent in a file that the user trusts, as a player of `env`.
 
+    `statistics` is what VecNormalize saved, where observations went through one; it is trusted as much.
+
     Raises:
-        InputError: when the file is something else, its policy is of a class that the lab does not know, or
+        InputError: when a file is something else, its policy is of a class that the lab does not know, or
             it was trained on other spaces than those of `env`.
     """
     one = make_one(env)
     spaces = Spaces.of(one.observation_space, one.action_space, env)
     one.close()
     with tempfile.TemporaryDirectory() as place:
-        weights, found = _unpacked(file, Path(place))
+        weights, found = _unpacked(file, statistics, Path(place))
     theirs = from_dict(Spaces, found["spaces"], str(file))
     seen = spaces
     if spaces.masked:  # theirs come beside the observation, not in it
@@ -77,11 +80,14 @@ def read(file: Path, env: str) -> registry.Agent:
     return registry.Agent("sb3", cfg, policy, spaces, found["step"])
 
 
-def _unpacked(file: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _unpacked(file: Path, statistics: Path | None, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Weights and description, by a process of its own."""
     if not zipfile.is_zipfile(file):
         raise InputError(f"{file} is no zip file, expected a model that Stable-Baselines3 saved")
-    command = [sys.executable, "-m", "agents.sb3_zip", str(file.resolve()), str(place / "model")]
+    if statistics is not None and not statistics.is_file():
+        raise InputError(f"{statistics} does not exist, expected what VecNormalize saved")
+    more = [] if statistics is None else [str(statistics.resolve())]
+    command = [sys.executable, "-m", "agents.sb3_zip", str(file.resolve()), str(place / "model"), *more]
     try:
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -92,8 +98,8 @@ def _unpacked(file: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return load_model(place / "model")
 
 
-def main(file: Path, folder: Path) -> None:
-    """Reads the zip file, and with it runs its code; writes a model folder of tensors and JSON."""
+def main(file: Path, folder: Path, statistics: Path | None = None) -> None:
+    """Reads the files, and with them runs their code; writes a model folder of tensors and JSON."""
     from stable_baselines3.common.save_util import load_from_zip_file
 
     with zipfile.ZipFile(file) as archive:
@@ -117,13 +123,44 @@ def main(file: Path, folder: Path) -> None:
     binary = isinstance(data["action_space"], MultiBinary)
     weights, sizes = acting(algo, state, sde, binary)
     activation = _activation(algo, data["policy_kwargs"])
+    spaces = Spaces.of(_seen(data["observation_space"]), data["action_space"], "the file")
+    norm, clip_obs = _normaliser(statistics, spaces) if statistics else ({}, 0.0)
+    weights |= norm
     description = {
-        "config": {"algo": algo, "activation": activation, "sde": sde, **sizes._asdict()},
+        "config": {
+            "algo": algo,
+            "activation": activation,
+            "sde": sde,
+            "clip_obs": clip_obs,
+            **sizes._asdict(),
+        },
         "takes_masks": name.startswith(MASKABLE),
-        "spaces": asdict(Spaces.of(_seen(data["observation_space"]), data["action_space"], "the file")),
+        "spaces": asdict(spaces),
         "step": int(data.get("num_timesteps", 0)),
     }
     save_model(folder, weights, description)
+
+
+def _normaliser(file: Path, spaces: Spaces) -> tuple[dict[str, Tensor], float]:
+    """The state of a `RunningNorm` that does what VecNormalize did to observations, and its limit."""
+    from stable_baselines3.common.save_util import load_from_pkl
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    found = load_from_pkl(file)
+    if not isinstance(found, VecNormalize):
+        raise InputError(f"{file} holds a {type(found).__qualname__}, expected a VecNormalize")
+    if not found.norm_obs:
+        return {}, 0.0
+    rms: Any = found.obs_rms
+    if isinstance(rms, dict) or spaces.picture or rms.mean.size != spaces.obs:
+        shape = "a dictionary" if isinstance(rms, dict) else f"{rms.mean.size} numbers"
+        raise InputError(f"{file} normalises {shape}, expected {spaces.obs} numbers, no pixels among them")
+    norm = {  # of one row, as it were
+        "mean": torch.from_numpy(rms.mean.reshape(-1)),
+        "square": torch.from_numpy(rms.var.reshape(-1) + found.epsilon),
+        "count": torch.ones((), dtype=torch.float64),
+    }
+    return {f"norm.{name}": value.double() for name, value in norm.items()}, float(found.clip_obs)
 
 
 def _seen(space: Space) -> Space:
@@ -191,6 +228,6 @@ def _activation(algo: Algo, options: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
+        main(*map(Path, sys.argv[1:]))
     except InputError as error:
         sys.exit(str(error))

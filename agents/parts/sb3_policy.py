@@ -1,6 +1,7 @@
 """What acts in a model of Stable-Baselines3 or sb3-contrib, rebuilt from its plain tensors.
 
-observation -> convolutions, where it is a picture -> LSTM, where there is one -> perceptron -> head
+observation -> normalised, where it was -> convolutions, where it is a picture -> LSTM, where there is one ->
+perceptron -> head
 """
 
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ from agents.parts.pictures import Convolutions
 from envs import Spaces
 from training.errors import InputError
 from training.networks import Activation, mlp
+from training.normalise import RunningNorm
 
 Algo = Literal["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"]
 
@@ -60,6 +62,8 @@ class Shape(Protocol):
     @property
     def masks(self) -> bool: ...
     @property
+    def clip_obs(self) -> float: ...
+    @property
     def sde(self) -> bool: ...
 
 
@@ -81,6 +85,7 @@ class Policy(nn.Module):
         self.algo, self.discrete, self.sde = cfg.algo, not spaces.low, cfg.sde
         self.masks = cfg.masks
         self.own = spaces.obs - spaces.masked * spaces.actions  # numbers before the mask, if there is one
+        self.norm = RunningNorm(self.own, cfg.clip_obs) if cfg.clip_obs else None
         seen, outputs = self.own, spaces.actions
         self.eyes: nn.Module = nn.Identity()
         if cfg.features:
@@ -132,7 +137,8 @@ class Policy(nn.Module):
 
     def forward(self, obs: Float[Tensor, "N O"], memory: Memory) -> tuple[Float[Tensor, "N P"], Memory]:
         """What the head is told, and the memories afterwards."""
-        h = self.eyes(obs[:, : self.own])
+        seen = obs[:, : self.own]
+        h = self.eyes(seen if self.norm is None else self.norm(seen))
         if self.lstm is not None:
             h, (last_h, last_c) = self.lstm(h[None], tuple(field[None] for field in memory))
             h, memory = h[0], Memory(last_h[0], last_c[0])

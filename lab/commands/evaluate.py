@@ -44,6 +44,7 @@ class Evaluate:
     best: bool = False  # the best model that was evaluated in training, or (default) the last
     record: bool = False  # keep the episodes in RUN/rollouts/
     env: str | None = None  # what a .zip was trained on
+    vec_normalize: Path | None = None  # what VecNormalize saved beside a .zip, if there is such a file
     trust: bool = False  # read a .zip, or import the class a run names as its environment: their code runs
     dir: Path | None = None  # the new run folder for the agent of a .zip; default: the next under runs/
 
@@ -62,8 +63,8 @@ def main(words: list[str]) -> None:
     if told.seed < 0:
         raise InputError(f"seed is {told.seed}, expected 0 or more")
     torch.set_num_threads(1)
-    if told.run.suffix != ".zip" and (told.env, told.dir) != (None, None):
-        raise InputError(f"{told.run} is no .zip, expected neither --env nor --dir")
+    if told.run.suffix != ".zip" and (told.env, told.vec_normalize, told.dir) != (None, None, None):
+        raise InputError(f"{told.run} is no .zip, expected no --env, --vec-normalize or --dir")
     run = _imported(told) if told.run.suffix == ".zip" else told.run
     means = []
     for one in (runs := members(run)):
@@ -119,7 +120,7 @@ def _imported(told: Evaluate) -> Path:
         raise InputError(f"{told.run} may hold code, which reading it runs: expected --trust if you trust it")
     if told.best:
         raise InputError(f"{told.run} holds one model, expected no --best")
-    agent = sb3_zip.read(told.run, told.env)
+    agent = sb3_zip.read(told.run, told.env, told.vec_normalize)
     path = told.dir or new_path(f"sb3-{told.env}")
     folder = RunFolder(path, agent.kind, asdict(agent.cfg))
     registry.save(path / "model", agent.kind, agent)

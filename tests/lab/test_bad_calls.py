@@ -62,7 +62,7 @@ BAD_CALLS = {
     "evaluate nowhere normal.csv --label-column a": "nowhere does not exist",
     "evaluate empty": "is not a run folder",
     "evaluate detector": "labelled rows",
-    "evaluate agent --env Acrobot-v1": "agent is no .zip, expected neither --env nor --dir",
+    "evaluate agent --env Acrobot-v1": "agent is no .zip, expected no --env, --vec-normalize or --dir",
     "evaluate model --record": "expected no --sample and no --record",
     "evaluate model --samples 0": "samples is 0, expected 1 or more",
     "generate": "Missing from lab generate: PATH the folder of a model's run",
