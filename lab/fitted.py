@@ -15,6 +15,7 @@ KINDS = {
     "numeric": "numbers",
     "category": "words",
     "date": "dates",
+    "text": "text",
     "time": "time",
     "left out": "not looked at, as they name, count or date rows",
 }
