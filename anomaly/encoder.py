@@ -98,7 +98,8 @@ class Encoder:
         kept = np.flatnonzero([(part != part[:1]).any() for part in parts]) if rows else np.zeros(0, int)
         if not len(kept):
             raise InputError(
-                "every column is constant, left out or a label, expected one that differs from row to row"
+                "every column is constant, left out or a label, expected one that differs from row to row,"
+                " or one of sentences that --text names"
             )
         texts = {name: Text.fit(cells[name], seed) for name in sorted(of_text)}
         return Encoder(codings, kept, rows, texts=texts)

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anomaly.language import Foretold, Language, foretold, learned
-from anomaly.tokens import SHAPES, Vocabulary, tokens
+from anomaly.tokens import END_TOLD, SHAPES, Vocabulary, tokens
 from generative.data import split
 from training.errors import InputError
 
@@ -43,6 +43,11 @@ class Oddity:
     instead: str  # what was expected most in its place
     p: float  # the probability of that
     where: str  # the token with what stands around it
+
+    @property
+    def told(self) -> str:
+        """In a few words."""
+        return f"{self.instead} instead of {printable(self.token) or END_TOLD}"
 
 
 class Text:
@@ -87,7 +92,7 @@ class Text:
         begin = int(max(np.flatnonzero(total[:end] <= 0) + 1, default=0))
         at = begin + int(news[begin : end + 1].argmax())
         token = written[at] if at < len(written) else ""
-        instead = self.vocabulary.written(int(one.likeliest[at]))
+        instead = printable(self.vocabulary.written(int(one.likeliest[at])))
         return Oddity(token, instead, float(one.p[at]), _around(text, written, at))
 
     def arrays(self) -> dict[str, Tensor]:
@@ -146,7 +151,12 @@ def _around(text: str, written: list[str], at: int) -> str:
     before, after = text[max(0, begin - AROUND) : begin], text[end : end + AROUND]
     parts = ("…" if begin > AROUND else "", before, "»", text[begin:end], "«", after)
     told = "".join((*parts, "…" if end + AROUND < len(text) else ""))
-    return "".join(letter if letter.isprintable() else " " for letter in told)
+    return printable(told)
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 class Told:

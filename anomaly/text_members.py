@@ -25,7 +25,7 @@ from anomaly.surprise import Surprise, joined
 from anomaly.text import Told, held
 from training.errors import InputError
 
-TEXT_WEIGHT = 0.5
+TEXT_WEIGHT = 0.25
 LIMIT = "limit with text"  # the name of its array
 
 

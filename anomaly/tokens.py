@@ -43,6 +43,7 @@ FOUND = re.compile(
 RUN = re.compile(rf"(?:{HEX})$")
 PARTS = re.compile(r"\d+|\D+")
 END, CUT = "", "<cut>"  # END is also what a text begins with
+END_TOLD = "the end"  # END for readers
 DIGITS = tuple(f"<{i} digits>" for i in range(1, 17))
 CASES = ("<word>", "<Word>", "<WORD>", "<wOrd>")
 OTHERS = {"<date>": re.compile(DATE), "<address>": re.compile(ADDRESS), "<uuid>": re.compile(UUID)}
@@ -135,4 +136,4 @@ class Vocabulary:
 
     def written(self, number: int) -> str:
         """A token, for readers."""
-        return (*SHAPES, *self.words)[number] or "the end"
+        return (*SHAPES, *self.words)[number] or END_TOLD
