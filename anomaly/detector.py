@@ -112,11 +112,10 @@ class Detector:
             raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
         if whole:
             check_whole(sample.schema.cells(sample.table, sample.source), sample.source)
+        schema, kind = sample.schema, named(kind, sample.schema, sample.source, fast)
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
-        cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
-        schema = sample.schema
+        cells = schema.cells(sample.table.take(pa.array(fit)), sample.source)
         encoder = Encoder.whole(schema.names) if whole else Encoder.fit(schema, cells, True, seed)
-        kind = named(kind, encoder, sample.source, fast)
         parts = Parts(names, encoder, seed, cfg, sample.shape)
         x, judged = encoder.features_of(cells), parts.judged(len(fit))
         if contaminated:
@@ -124,7 +123,7 @@ class Detector:
             x, judged = (kept[own <= np.quantile(own, 1 - TRIMMED)] for kept in (x, judged))
         members = parts.fit(x, judged)
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
-        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some)
+        found = Detector(kind, schema, encoder, members, np.zeros(1), some)
         if kind == "auto" and not fast:
             found.glance = parts.glance(members, x, judged)
         score = found.decision_function(sample.table.take(pa.array(calibrate)), sample.source)

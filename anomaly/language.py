@@ -24,7 +24,7 @@ from training.seeds import numpy_generator, stream, torch_generator
 
 EMBEDDED, HIDDEN = 32, 128  # numbers of a token, and of what is remembered
 BATCH, DRAWN = 64, 1_024  # texts of an update, and those that are drawn and sorted by length at once
-FEWEST, MOST = 1_500, 1_500  # updates; between them one for each text
+STEPS = 1_500  # updates
 LR, MAX_NORM = 1e-2, 1.0
 HIDDEN_WORDS = 0.05
 EVERY, SELECT = 100, 1_000  # updates from one look at the rows that select to the next, and those rows
@@ -69,15 +69,15 @@ def learned(
     net, generator = Language(len(shapes), seed), torch_generator(seed, "hidden words")
     optimizer, shape = Adam(net.parameters(), LR), torch.tensor(shapes)
     judges = [texts[i] for i in select[:SELECT]]
-    steps, least, best = int(np.clip(len(fit), FEWEST, MOST)), np.inf, net.state_dict()
-    for step, words in zip(range(1, steps + 1), _drawn(texts, fit, seed), strict=False):
+    least, best = np.inf, net.state_dict()
+    for step, words in zip(range(1, STEPS + 1), _drawn(texts, fit, seed), strict=False):
         read = _before(words)
         hidden = torch.rand(read.shape, generator=generator) < HIDDEN_WORDS
         logits = net(torch.where(hidden, shape[read], read))
         loss = functional.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PADDING)
-        optimizer.lr = LR * one_cycle(step / steps)
+        optimizer.lr = LR * one_cycle(step / STEPS)
         optimizer.descend(loss, MAX_NORM)
-        if step % EVERY == 0 or step == steps:
+        if step % EVERY == 0 or step == STEPS:
             found = float(np.mean([one.surprise.mean() for one in foretold(net, judges)]))
             if found < least:
                 least, best = found, {name: array.clone() for name, array in net.state_dict().items()}

@@ -21,6 +21,7 @@ from torch import Tensor
 from anomaly.encoder import Encoder
 from anomaly.glance import ASKED, Glance
 from anomaly.models import TEXT, Member, fit_member, glance_of
+from anomaly.schema import Schema
 from anomaly.surprise import Surprise, joined
 from anomaly.text import Told, held
 from training.errors import InputError
@@ -46,7 +47,7 @@ class Parts:
     def fit(self, x: Float[np.ndarray, "B F"], judged: Bool[np.ndarray, " B"]) -> list[Member]:
         """Members of the features of rows; those that are `judged` say what scores of text are worth."""
         of_text = self.encoder.of_text
-        others, names = np.flatnonzero(~of_text), self.names if not of_text.all() else ()
+        others, names = np.flatnonzero(~of_text), () if of_text.all() else self.names
         seen, owner = (x[:, others], self.encoder.owner[others]) if of_text.any() else (x, self.encoder.owner)
         members = [fit_member(name, seen, owner, self.seed, self.cfg, self.shape) for name in names]
         weight = TEXT_WEIGHT * sum(member.weight for member in members) if members else 1.0
@@ -67,9 +68,9 @@ class Parts:
         return TextGlance.fit(found, members, judged) if found and of_text.any() else found
 
 
-def named(kind: str, encoder: Encoder, source: str, fast: bool) -> str:
+def named(kind: str, schema: Schema, source: str, fast: bool) -> str:
     """The kind of a detector: that of text alone is `text`; raises InputError for one that cannot read it."""
-    if not encoder.of_text.all():
+    if any(column.kind != "text" for column in schema.inputs):
         return kind
     if kind not in ("auto", "ensemble") or fast:
         told = "a fast detector" if fast else f"the detector {kind}"

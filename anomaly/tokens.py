@@ -21,6 +21,7 @@ A text is read up to TOKENS tokens, and CHARACTERS characters: what is longer en
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from training.errors import InputError
 
@@ -88,7 +89,7 @@ class Vocabulary:
         InputError: for more than WORDS words, one that is no text, or is there twice.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[Any]) -> None:
         self.words = tuple(words)
         self._number = {word: i for i, word in enumerate((*SHAPES, *self.words)) if isinstance(word, str)}
         if len(self.words) > WORDS or len(self._number) < len(self):
