@@ -28,7 +28,7 @@ STEPS = 1_500  # updates
 LR, MAX_NORM = 1e-2, 1.0
 HIDDEN_WORDS = 0.05
 EVERY, SELECT = 100, 1_000  # updates from one look at the rows that select to the next, and those rows
-AT_ONCE, CELLS = 256, 1 << 22  # texts, and numbers of their predictions, that are in memory at once
+AT_ONCE, CELLS = 64, 1 << 20  # texts, and numbers of their predictions, that are in memory at once
 PADDING = -1
 Text = tuple[int, ...]  # the numbers of its tokens, the last of them END or CUT
 
@@ -54,8 +54,6 @@ class Foretold:
 
     surprise: Float[np.ndarray, " T"]  # −log p of each, in nats
     usual: Float[np.ndarray, " T"]  # what the surprise is in the mean at this place: the entropy of p
-    likeliest: Int[np.ndarray, " T"]  # the token that was expected most,
-    p: Float[np.ndarray, " T"]  # and its probability
 
 
 def learned(
@@ -106,12 +104,18 @@ def foretold(
             if spelled is not None and shapes is not None:
                 of_shape = log_p.gather(-1, shapes[told][..., None])[..., 0]
                 of_word = torch.logaddexp(of_word, of_shape + spelled[told])
-            most, likeliest = log_p.max(-1)
-            usual = -(log_p.exp() * log_p).sum(-1)
-        parts = [part.T.numpy() for part in (-of_word, usual, likeliest, most.exp())]
+            usual = -log_p.exp().mul_(log_p).sum(-1)
+        parts = [part.T.numpy() for part in (-of_word, usual)]
         for at, i in enumerate(rows):
             found[i] = Foretold(*(part[at, : len(texts[i])] for part in parts))
     return found
+
+
+def expected(net: Language, text: Text) -> tuple[Int[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    """The token that is likeliest in the place of each of a text, and its probability."""
+    with torch.no_grad():
+        p, token = net(_before(_padded([text])))[:, 0].softmax(-1).max(-1)
+    return token.numpy(), p.numpy()
 
 
 def _drawn(texts: Sequence[Text], fit: Int[np.ndarray, " f"], seed: int) -> Iterator[Int[Tensor, "T B"]]:

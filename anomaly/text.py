@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from anomaly.language import Foretold, Language, foretold, learned
+from anomaly.language import Foretold, Language, expected, foretold, learned
 from anomaly.tokens import END_TOLD, SHAPES, Vocabulary, tokens
 from generative.data import split
 from training.errors import InputError
@@ -60,9 +60,9 @@ class Text:
     @staticmethod
     def fit(cells: pa.Array, seed: int) -> "Text":
         """Learns from texts but those of `held`, which select."""
-        found = [tokens(text or "") for text in cells.to_pylist()]
-        vocabulary = Vocabulary.of(found)
-        texts = [vocabulary.numbers(text) for text in found]
+        written = [text or "" for text in cells.to_pylist()]
+        vocabulary = Vocabulary.of(map(tokens, written))
+        texts = [vocabulary.numbers(text) for text in written]
         held_back = held(len(texts), seed)
         fit = np.flatnonzero(~held_back) if len(texts) >= FEW else np.arange(len(texts))
         shapes = vocabulary.shapes()
@@ -75,9 +75,8 @@ class Text:
 
     def score(self, cells: pa.Array) -> Float[np.ndarray, " B"]:
         """S of texts; equal ones are looked at once."""
-        number = self.vocabulary.numbers
         known = cells.fill_null("").dictionary_encode()
-        different = [number(tokens(text)) for text in known.dictionary.to_pylist()]
+        different = [self.vocabulary.numbers(text) for text in known.dictionary.to_pylist()]
         order = {text: i for i, text in enumerate(dict.fromkeys(different))}
         found = [excess(one).max(initial=0.0) for one in self._foretold(list(order))]
         of_text = np.array([found[order[text]] for text in different])
@@ -86,14 +85,16 @@ class Text:
     def oddity(self, text: str) -> Oddity:
         """What is strange about a text: the token of most news in the stretch that S is of."""
         written = tokens(text)
-        [one] = self._foretold([self.vocabulary.numbers(written)])
+        numbers = self.vocabulary.numbers(text)
+        [one] = self._foretold([numbers])
         total, news = excess(one), one.surprise - one.usual
         end = int(total.argmax())
         begin = int(max(np.flatnonzero(total[:end] <= 0) + 1, default=0))
         at = begin + int(news[begin : end + 1].argmax())
         token = written[at] if at < len(written) else ""
-        instead = printable(self.vocabulary.written(int(one.likeliest[at])))
-        return Oddity(token, instead, float(one.p[at]), _around(text, written, at))
+        likeliest, p = expected(self.net, numbers)
+        instead = printable(self.vocabulary.written(int(likeliest[at])))
+        return Oddity(token, instead, float(p[at]), _around(text, written, at))
 
     def arrays(self) -> dict[str, Tensor]:
         """Its numbers."""

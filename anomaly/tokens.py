@@ -29,7 +29,7 @@ TOKENS, CHARACTERS = 100, 4_000  # that are read of a text
 WORDS = 1_000  # known, signs, numbers and addresses among them
 LEAST, SHARE = 10, 0.005
 COMMON = 0.03  # the share of rows that a known number is in
-MEMO = 65_536  # tokens whose number is remembered
+MEMO = 65_536  # runs of letters whose numbers are remembered
 ALONE = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"  # Thai, Lao, Kana, Han
 DAY = r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|/[0-9]{2}/[0-9]{2})"
 CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?"
@@ -56,13 +56,17 @@ UNKNOWN = ("<date>", "<uuid>", "<hex>")  # that never are
 def tokens(text: str) -> list[str]:
     """The tokens of a text, as they are written; CUT is the last of one that is longer than is read."""
     found: list[str] = []
-    for match in FOUND.finditer(text[:CHARACTERS]):
-        run = match.group()
-        mixed = len(run) > 1 and run.isalnum() and not (run.isalpha() or run.isdecimal())
-        found += PARTS.findall(run) if mixed and not RUN.match(run) else [run]
-        if len(found) > TOKENS:
-            return [*found[:TOKENS], CUT]
+    for run in FOUND.findall(text[:CHARACTERS]):
+        found += _parts(run)
+    if len(found) > TOKENS:
+        return [*found[:TOKENS], CUT]
     return [*found, CUT] if len(text) > CHARACTERS else found
+
+
+def _parts(run: str) -> list[str]:
+    """The tokens of what stands together."""
+    mixed = len(run) > 1 and run.isalnum() and not (run.isalpha() or run.isdecimal())
+    return PARTS.findall(run) if mixed and not RUN.match(run) else [run]
 
 
 def shape(token: str) -> str:
@@ -94,7 +98,7 @@ class Vocabulary:
         self._number = {word: i for i, word in enumerate((*SHAPES, *self.words)) if isinstance(word, str)}
         if len(self.words) > WORDS or len(self._number) < len(self):
             raise InputError(f"a vocabulary has {len(words)} words, expected up to {WORDS:,} that differ")
-        self._memo: dict[str, int] = {}
+        self._memo: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
         return len(SHAPES) + len(self.words)
@@ -116,20 +120,22 @@ class Vocabulary:
         ]
         return Vocabulary([token for _, token in sorted(known)[:WORDS]])
 
-    def numbers(self, found: Sequence[str]) -> tuple[int, ...]:
-        """The numbers of tokens, and of their end."""
-        told = tuple(map(self._of, found))
-        return told if found and found[-1] == CUT else (*told, 0)
+    def numbers(self, text: str) -> tuple[int, ...]:
+        """The numbers of the `tokens` of a text, and of their end."""
+        found: list[int] = []
+        memo = self._memo
+        for run in FOUND.findall(text[:CHARACTERS]):
+            found += memo[run] if run in memo else self._remembered(run)
+        whole = len(found) <= TOKENS and len(text) <= CHARACTERS
+        return (*found[:TOKENS], self._number[END if whole else CUT])
 
-    def _of(self, token: str) -> int:
-        known = self._memo.get(token)
-        if known is None:
-            known = self._number.get(token)
-            known = self._number[shape(token)] if known is None else known
-            if len(self._memo) >= MEMO:
-                self._memo.clear()
-            self._memo[token] = known
-        return known
+    def _remembered(self, run: str) -> list[int]:
+        """The numbers of the tokens of what stands together."""
+        found = [self._number.get(token) or self._number[shape(token)] for token in _parts(run)]
+        if len(self._memo) >= MEMO:
+            self._memo.clear()
+        self._memo[run] = found
+        return found
 
     def shapes(self) -> list[int]:
         """The number of the shape of each."""

@@ -75,15 +75,16 @@ def test_known_are_words_that_come_again_and_numbers_that_are_common() -> None:
     assert vocabulary.words == ("200", "GET", "ok")
     first = len(SHAPES)
     number = SHAPES.index
-    assert vocabulary.numbers(["GET", "404", "once", "ok"]) == (
+    assert vocabulary.numbers("GET 404 once ok") == (
         first + 1,
         number("<3 digits>"),
         number("<word>"),
         first + 2,
         0,
     )
-    assert vocabulary.numbers(["ok", CUT]) == (first + 2, 1)
-    assert vocabulary.numbers([]) == (0,)
+    assert vocabulary.numbers("ok " * (TOKENS + 1)) == (*[first + 2] * TOKENS, 1)
+    assert vocabulary.numbers("ok " * TOKENS) == (*[first + 2] * TOKENS, 0)
+    assert vocabulary.numbers("") == (0,)
 
 
 def test_what_a_text_spells_is_no_shape() -> None:
