@@ -7,16 +7,18 @@ CPU seconds of fitting and lines scored a CPU second, one thread. Settings were 
 
     lab                  `lab fit`: a fifth of the lines calibrates, a fifth of the others selects
     mean surprise        the same model, but the score is the mean of −log p of a line's tokens
+    triples              of the same tokens, counted: the largest −log p of one after the two before it
     words, forest        TF-IDF of words and pairs of them, isolation forest
     words, nearest       the same, cosine distance to the nearest fitted line
     letters, nearest     TF-IDF of three to five letters in a row, cosine distance to the nearest fitted line
 
-Peers are scikit-learn's; to them all digits are 0, which helps them: otherwise every number is a new word.
+The others are scikit-learn's; to them all digits are 0, which helps them: else every number is a new word.
 """
 
 import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,7 @@ from anomaly.detector import Detector
 from anomaly.language import foretold
 from anomaly.sample import Sample
 from anomaly.schema import Survey
+from anomaly.tokens import Vocabulary, tokens
 from benchmarks.made_logs import KINDS, made
 
 LINES, TEST, EACH, SEEDS = 5_000, 2_000, 20, 3
@@ -61,6 +64,30 @@ def mean_surprise(lines: list[str], seed: int) -> Scores:
     return score
 
 
+def triples(lines: list[str], _: int) -> Scores:
+    """Counts of tokens after two, smoothed by those after one, those alone, and none: half a count each."""
+    vocabulary = Vocabulary.of(map(tokens, lines))
+    counts: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(3)]
+    before: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(3)]
+
+    def runs(line: str) -> Iterator[tuple[int, ...]]:
+        return zip(*((0, 0, *vocabulary.numbers(line))[i:] for i in range(3)), strict=False)
+
+    for line in lines:
+        for run in runs(line):
+            for n in range(3):
+                counts[n][run[2 - n :]] += 1
+                before[n][run[2 - n : 2]] += 1
+
+    def p(run: tuple[int, ...]) -> float:
+        found = 1 / len(vocabulary)
+        for n in range(3):
+            found = (counts[n][run[2 - n :]] + found / 2) / (before[n][run[2 - n : 2]] + 0.5)
+        return found
+
+    return lambda new: np.array([max(-np.log(p(run)) for run in runs(line)) for line in new])
+
+
 def forest(lines: list[str], seed: int) -> Scores:
     """An isolation forest of words."""
     weights = TfidfVectorizer(preprocessor=_plain, ngram_range=(1, 2), min_df=2)
@@ -82,6 +109,7 @@ def _plain(line: str) -> str:
 PEERS: dict[str, Callable[[list[str], int], Scores]] = {
     "lab": lab,
     "mean surprise": mean_surprise,
+    "triples": triples,
     "words, forest": forest,
     "words, nearest": lambda lines, _: nearest(lines, ngram_range=(1, 2)),
     "letters, nearest": lambda lines, _: nearest(lines, analyzer="char", ngram_range=(3, 5)),
