@@ -83,14 +83,18 @@ class Text:
         return of_text[known.indices.to_numpy(zero_copy_only=False)]
 
     def oddity(self, text: str) -> Oddity:
-        """What is strange about a text: the token of most news in the stretch that S is of."""
+        """What is strange about a text: the first token of much news in the stretch that S is of.
+
+        It is half of the most at least: what comes after an odd token is often odder still.
+        """
         written = tokens(text)
         numbers = self.vocabulary.numbers(text)
         [one] = self._foretold([numbers])
         total, news = excess(one), one.surprise - one.usual
         end = int(total.argmax())
         begin = int(max(np.flatnonzero(total[:end] <= 0) + 1, default=0))
-        at = begin + int(news[begin : end + 1].argmax())
+        stretch = news[begin : end + 1]
+        at = begin + int((stretch >= stretch.max() / 2).argmax())
         token = written[at] if at < len(written) else ""
         likeliest, p = expected(self.net, numbers)
         instead = printable(self.vocabulary.written(int(likeliest[at])))
