@@ -109,7 +109,7 @@ def lines(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
     chosen = chosen_columns((LINE,), wanted, path)
     begun, held = False, b""  # held: the line whose end is not read yet
     with closing(_Watched(path, 0, gaps=True, quoted=False)) as file:
-        while data := file.read():
+        while data := file.read(BYTES):
             if not begun:
                 begun, data = True, data.removeprefix(MARK)
             whole, end, rest = data.rpartition(b"\n")

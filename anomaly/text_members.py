@@ -51,8 +51,9 @@ class Parts:
         seen, owner = (x[:, others], self.encoder.owner[others]) if of_text.any() else (x, self.encoder.owner)
         members = [fit_member(name, seen, owner, self.seed, self.cfg, self.shape) for name in names]
         weight = TEXT_WEIGHT * sum(member.weight for member in members) if members else 1.0
+        unseen = x[judged] if judged.any() else x  # of few contaminated rows a half may have none
         for f in np.flatnonzero(of_text):
-            surprise = Surprise.fit(x[judged, f])
+            surprise = Surprise.fit(unseen[:, f])
             members.append(Member(TEXT, Told(), surprise, weight=weight, own=surprise(x[:, f])))
         see(members, self.encoder)
         return members

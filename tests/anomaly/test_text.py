@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import csv
 
-from anomaly import language
+from anomaly import delimited, language
 from anomaly.detector import Detector
 from anomaly.explain import reasons
 from anomaly.language import Foretold, Language, expected, foretold
@@ -383,10 +385,39 @@ def test_a_file_of_no_lines_is_refused(tmp_path: Path, content: bytes, said: str
         read_file(str(tmp_path / "a.log"))
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    cells=st.lists(st.text('aé€漢😀", \t', max_size=20), min_size=1, max_size=30),
+    end=st.sampled_from(["\n", "\r\n", "\r\r\n"]),
+    size=st.integers(90, 140),
+    packed=st.booleans(),
+)
+def test_lines_are_the_same_wherever_the_file_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str], end: str, size: int, packed: bool
+) -> None:
+    source = tmp_path_factory.mktemp("log") / ("a.log.gz" if packed else "a.log")
+    content = end.join([*cells, "last"]).encode()
+    source.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BYTES", size)
+        assert read_file(str(source))["line"].to_pylist() == [*cells, "last"]
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt.gz").write_bytes(b"no archive")
     with pytest.raises(InputError, match="cannot be read as text"):
         read_file(str(tmp_path / "a.txt.gz"))
+
+
+@pytest.mark.parametrize("rows", [5, 19, 21, 40])
+def test_few_contaminated_lines_fit(rows: int, quick: None) -> None:
+    for seed in range(3):
+        found = Detector.fit(_sample(of_lines(lines(0, rows)), "line"), seed=seed, contaminated=True)
+        assert np.isfinite(found.decision_function(of_lines(["a"]))).all()
+
+
+def test_no_rows_have_no_scores(detector: Detector) -> None:
+    assert detector.decision_function(of_lines(["a"]).slice(1)).shape == (0,)
 
 
 def test_texts_of_equal_tokens_score_the_same(quick: None) -> None:
