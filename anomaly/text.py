@@ -10,8 +10,8 @@ few that are all a little odd, as of words in another order, counts as well. p�
 words that nobody knows may. A gap is a text without a token.
 
 Of the candidates mean, largest, mean of the largest three or five, log-mean-exp, sum of squares and S, with
-and without H, S was best on made logs (`benchmarks/made_logs`; seeds 10 to 13): average precision 98 where
-the mean of −log p has 85 and its largest 61.
+and without H, S was best on made logs (`benchmarks/made_logs`, seeds 10 to 13, 5,000 lines): in percent,
+average precision 98.4; by the root of the sum of squares 97.9, by the mean of −log p′ 85.4.
 """
 
 from collections.abc import Mapping
