@@ -71,8 +71,8 @@ def is_date(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def words(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
-    """Trimmed text, null where missing.
+def words(cells: pa.ChunkedArray | pa.Array, place: Place, missing: tuple[str, ...] = MISSING) -> pa.Array:
+    """Trimmed text, null where it is one of `missing`.
 
     Raises:
         InputError: for columns of a type that has no cells: lists, structs, binary.
@@ -84,7 +84,7 @@ def words(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
             f"{place.source}: column {place.column!r} holds {kind}, expected numbers, text or dates"
         )
     text = pc.utf8_trim_whitespace(_one(cells).cast(pa.string()))
-    return pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, pa.string()), text)
+    return pc.if_else(pc.is_in(text, pa.array(missing)), pa.scalar(None, pa.string()), text)
 
 
 def check_whole(cells: Mapping[str, Any], source: str, first: int | None = None) -> None:
@@ -103,6 +103,11 @@ def categories(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
     text = pc.replace_substring_regex(words(cells, place), WHOLE, r"\1")
     small = pc.utf8_lower(text)
     return pc.if_else(pc.is_in(small, pa.array(TRUTH)), small, text)
+
+
+def texts(cells: pa.ChunkedArray | pa.Array, place: Place) -> pa.Array:
+    """Trimmed text, null where there is none: NA and null are words like others here; raises as `words`."""
+    return words(cells, place, missing=("",))
 
 
 def numbers(cells: pa.ChunkedArray | pa.Array, place: Place, unit: str = "") -> Float[np.ndarray, " B"]:

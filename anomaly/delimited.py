@@ -1,4 +1,4 @@
-"""Delimited text, read piece by piece, with every way in which such files break told in one line."""
+"""Delimited text and plain lines, read piece by piece; every way in which they break is told in one line."""
 
 import codecs
 import csv as plain_csv
@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +28,8 @@ AHEAD = 4_096  # bytes read at least, to see whether more follows
 TWICE = b"\r\r\n"  # and with what some Windows programs end them
 BLANK = re.compile(rb"\n\r?\n")
 SEPARATORS = ",;\t|"
+MARK = codecs.BOM_UTF8
+LINE = "line"  # the one column of a file of plain lines
 
 
 def header(path: Path) -> tuple[tuple[str, ...], str, int]:
@@ -79,7 +81,7 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
     )
     options = csv.ReadOptions(use_threads=False, block_size=BYTES, column_names=names, skip_rows=before)
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False)
-    file, reader = _Watched(path, before, gaps=len(names) == 1), None
+    file, reader = _Watched(path, before, gaps=len(names) == 1, quoted=True), None
     held = sys.getrefcount(file)
     try:
         with csv.open_csv(file, options, parse, convert) as reader:
@@ -99,6 +101,38 @@ def tables(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
         file.close()
     if file.problem:
         raise InputError(file.problem)
+
+
+def lines(path: Path, wanted: tuple[str, ...] | None) -> Iterator[pa.Table]:
+    """The lines of a file in pieces, as the column LINE: whatever is in a line is its cell."""
+    must_be_file(path)
+    chosen = chosen_columns((LINE,), wanted, path)
+    begun, held = False, b""  # held: the line whose end is not read yet
+    with closing(_Watched(path, 0, gaps=True, quoted=False)) as file:
+        while data := file.read(BYTES):
+            if not begun:
+                begun, data = True, data.removeprefix(MARK)
+            whole, end, rest = data.rpartition(b"\n")
+            held, data = (rest, held + whole + end) if end else (held + rest, b"")
+            if len(held) > BYTES:
+                raise InputError(f"{path} has a line of more than {BYTES:,} letters, expected lines of text")
+            if data:
+                yield pa.table({LINE: _split(data, path)}).select(chosen)
+        if file.problem:
+            raise InputError(file.problem)
+    if held:
+        yield pa.table({LINE: _split(held, path)}).select(chosen)
+
+
+def _split(data: bytes, path: Path) -> pa.Array:
+    """The lines, without their ends."""
+    try:
+        found = data.removesuffix(b"\n").decode().split("\n")
+    except UnicodeDecodeError:
+        raise InputError(_undecoded(path)) from None
+    if len(max(found, key=len)) > BYTES:
+        raise InputError(f"{path} has a line of more than {BYTES:,} letters, expected lines of text")
+    return pa.array([line.removesuffix("\r") for line in found], pa.string())
 
 
 def chosen_columns(names: tuple[str, ...], wanted: tuple[str, ...] | None, path: Path) -> list[str]:
@@ -161,9 +195,9 @@ class _Watched(io.RawIOBase):
     line is none before the rows or at the end, nor where it is a gap in the one column of the file.
     """
 
-    def __init__(self, path: Path, before: int, gaps: bool) -> None:
+    def __init__(self, path: Path, before: int, gaps: bool, quoted: bool) -> None:
         super().__init__()
-        self.path, self.file, self.before, self.gaps = path, _open(path), before, gaps
+        self.path, self.file, self.before, self.gaps, self.quoted = path, _open(path), before, gaps, quoted
         self.lines, self.quotes, self.problem, self.ended = 0, 0, "", False
         self.held = b""  # what was read and not yet given
 
@@ -190,7 +224,8 @@ class _Watched(io.RawIOBase):
         try:
             data = self.file.read(size)
         except (OSError, EOFError, zlib.error, UnicodeError) as error:
-            self.problem, data = f"{self.path} cannot be read as CSV: {error}", b""
+            kind = "CSV" if self.quoted else "text"
+            self.problem, data = f"{self.path} cannot be read as {kind}: {error}", b""
         self.held += data
         self.ended = not data
         if self.ended and isinstance(self.file, codecs.StreamRecoder) and self.file.reader.bytebuffer:
@@ -210,7 +245,7 @@ class _Watched(io.RawIOBase):
             self._look_for_blanks(data)
         self.lines += data.count(b"\n")
         self.quotes += data.count(b'"')
-        if not data and self.quotes % 2:
+        if self.quoted and not data and self.quotes % 2:
             self.problem = f"{self.path} has a quote that is never closed, expected them in pairs"
 
     def _look_for_blanks(self, data: bytes) -> None:

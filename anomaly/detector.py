@@ -24,9 +24,7 @@ from anomaly.models import (
     Member,
     check_fast,
     crossed,
-    fit_member,
     fit_model,
-    glance_of,
     members_of,
     score_rows,
     score_together,
@@ -35,6 +33,8 @@ from anomaly.pictures import KINDS
 from anomaly.reader import of_array
 from anomaly.sample import Sample, of_table
 from anomaly.schema import Column, Schema
+from anomaly.shown import shown
+from anomaly.text_members import Parts, TextGlance, named
 from anomaly.windows import Seen, Windows
 from generative import registry
 from generative.data import Table
@@ -64,7 +64,7 @@ class Detector:
     alpha: float = 0.0  # promised false-alarm rate; 0: the smallest that n rows allow, but 0.01 at least
     about: dict[str, Any] = field(default_factory=dict)  # facts for the model card
     windows: Windows | None = None  # of a series: what is judged is the window that ends with a row
-    glance: Glance | None = None  # it clears most rows, of which the models are then not asked
+    glance: Glance | TextGlance | None = None  # it clears most rows, of which the models are then not asked
 
     def __post_init__(self) -> None:
         if len(self.calibration) == 0:
@@ -112,22 +112,22 @@ class Detector:
             raise InputError(f"the detector {kind} is for pictures, {sample.source} holds rows of a table")
         if whole:
             check_whole(sample.schema.cells(sample.table, sample.source), sample.source)
+        schema, kind = sample.schema, named(kind, sample.schema, sample.source, fast)
         fit, calibrate = sample.split(seed, CALIBRATE, CALIBRATE_MOST)
-        cells = sample.schema.cells(sample.table.take(pa.array(fit)), sample.source)
-        encoder = (
-            Encoder.whole(sample.schema.names) if whole else Encoder.fit(sample.schema, cells, amounts=True)
-        )
-        x = encoder.features_of(cells)
+        cells = schema.cells(sample.table.take(pa.array(fit)), sample.source)
+        encoder = Encoder.whole(schema.names) if whole else Encoder.fit(schema, cells, True, seed)
+        parts = Parts(names, encoder, seed, cfg, sample.shape)
+        x, judged = encoder.features_of(cells), parts.judged(len(fit))
         if contaminated:
-            own = crossed(names, x, encoder.owner, seed, cfg, sample.shape)
-            x = x[own <= np.quantile(own, 1 - TRIMMED)]
-        members = [fit_member(name, x, encoder.owner, seed, cfg, sample.shape) for name in names]
+            own = crossed(lambda some: parts.fit(x[some], judged[some]), x, seed)
+            x, judged = (kept[own <= np.quantile(own, 1 - TRIMMED)] for kept in (x, judged))
+        members = parts.fit(x, judged)
         some = x[np.sort(numpy_generator(seed, "references").permutation(len(x))[:REFERENCES])]
-        found = Detector(kind, sample.schema, encoder, members, np.zeros(1), some)
+        found = Detector(kind, schema, encoder, members, np.zeros(1), some)
         if kind == "auto" and not fast:
-            found.glance = glance_of(members, x, seed)
-        rest = sample.table.take(pa.array(calibrate))
-        found = found.calibrated(found.decision_function(rest, sample.source), alpha)
+            found.glance = parts.glance(members, x, judged)
+        score = found.decision_function(sample.table.take(pa.array(calibrate)), sample.source)
+        found = found.calibrated(score, alpha)
         found.about = sample.about() | {
             "rows fitted": len(x),
             "calibrated on": "rows that nothing else used",
@@ -159,14 +159,12 @@ class Detector:
         columns = tuple(Column(name, "numeric") for name in trained.columns)
         encoder = Encoder.whole(trained.columns)
         members = [Member(trained.kind, trained.model, None, trained.cfg)]
-        calibration = score_rows(trained.model, table.x[rows])
+        own = score_rows(trained.model, table.x[rows])
         about = {"source": table.source, "rows": len(table.x), "calibrated on": on, "whole": True}
         if len(table.shape) == 3:
             about["shape"] = list(table.shape)
         some = table.x[rows[:REFERENCES]].astype(np.float64)  # pictures are bytes
-        return Detector(
-            trained.kind, Schema(columns), encoder, members, calibration, some, alpha or 0.0, about
-        )
+        return Detector(trained.kind, Schema(columns), encoder, members, own, some, alpha or 0.0, about)
 
     def calibrated(self, scores: Float[np.ndarray, " n"], alpha: float | None) -> "Detector":
         """The same models with the scores of rows that they have not seen; alpha is as in `fit`.
@@ -195,7 +193,7 @@ class Detector:
         self, x: Float[np.ndarray, " F"], i: int, novel: bool = False, series: int | None = None
     ) -> str:
         """Input number `i` as a reader would write the cell, in the newest row of a window."""
-        return self.encoder.shown(x[len(x) - len(self.encoder.features) :], i, novel, series)
+        return shown(self.encoder, x[len(x) - len(self.encoder.features) :], i, novel, series)
 
     @property
     def flags(self) -> bool:

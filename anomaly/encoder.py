@@ -5,7 +5,8 @@
     date       the time of day and the day of the week, as points on circles. When it was is no feature: every
                new row would be later than all others
     category   one feature for each of the 63 most frequent words, and one for the others
-    missing    a feature says so, and the median or no word stands in its place
+    text       one feature: how strange it is to a language model of the column (`anomaly.text`)
+    missing    a feature says so, and the median or no word stands in its place; of text it has none
 
 Features that were equal in all fitted rows are left out. What never happened there is `novel`: another value
 of a constant column, any in an empty one, a word never seen, a gap where there was none; each adds
@@ -29,6 +30,7 @@ from jaxtyping import Bool, Float, Int
 
 from anomaly.own_scale import OwnScale
 from anomaly.schema import Column, Schema
+from anomaly.text import Text
 from training.config import from_dict
 from training.errors import InputError
 
@@ -68,8 +70,10 @@ class Encoder:
         kept: Int[np.ndarray, " F"],
         rows: int,
         own: OwnScale | None = None,  # of series that are each seen in their own
+        texts: Mapping[str, Text] | None = None,  # what reads each column of text
     ) -> None:
         self.codings, self.kept, self.rows, self.own = codings, kept, rows, own
+        self.texts = dict(texts or {})
         names, owners = [], []
         for i, coding in enumerate(codings):
             labels = _labels(coding)
@@ -78,20 +82,27 @@ class Encoder:
         self.features = tuple(names[i] for i in kept)
         self.owner = np.array(owners, int)[kept]  # (F,) which input each feature comes from
         last = np.cumsum(np.bincount(owners)) - 1  # of each column's features: whether it is missing
-        self.tells_gaps = np.isin(kept, last)  # (F,)
+        self.of_text = np.array([coding.kind == "text" for coding in codings], bool)[self.owner]  # (F,)
+        self.tells_gaps = np.isin(kept, last) & ~self.of_text  # (F,)
 
     @staticmethod
-    def fit(schema: Schema, cells: Mapping[str, Any], amounts: bool = False) -> "Encoder":
-        """Learns codings from the cells of the fitted rows (`Schema.cells`); `amounts`: looks for them."""
+    def fit(schema: Schema, cells: Mapping[str, Any], amounts: bool = False, seed: int = 0) -> "Encoder":
+        """Learns codings from the cells of the fitted rows (`Schema.cells`); `amounts`: looks for them.
+
+        `seed` is that of what reads text, which learns from rows but those of `text.held`.
+        """
         codings = tuple(_coding(column, cells[column.name], amounts) for column in schema.inputs)
         rows = len(next(iter(cells.values()))) if cells else 0
-        parts = _parts(codings, cells)
+        of_text = {column.name for column in schema.inputs if column.kind == "text"}
+        parts = _parts(codings, {**cells, **{name: np.arange(rows) for name in of_text}})  # all are kept
         kept = np.flatnonzero([(part != part[:1]).any() for part in parts]) if rows else np.zeros(0, int)
         if not len(kept):
             raise InputError(
-                "every column is constant, left out or a label, expected one that differs from row to row"
+                "every column is constant, left out or a label, expected one that differs from row to row,"
+                " or one of sentences that --text names"
             )
-        return Encoder(codings, kept, rows)
+        texts = {name: Text.fit(cells[name], seed) for name in sorted(of_text)}
+        return Encoder(codings, kept, rows, texts=texts)
 
     @staticmethod
     def whole(columns: Sequence[str]) -> "Encoder":
@@ -118,6 +129,7 @@ class Encoder:
 
     def features_of(self, cells: Mapping[str, Any]) -> Float[np.ndarray, "B F"]:
         """The features of rows."""
+        cells = {**cells, **{name: text.score(cells[name]) for name, text in self.texts.items()}}
         x = np.empty((len(next(iter(cells.values()))), len(self.kept)))
         for first in range(0, len(x), PIECE):
             some = slice(first, first + PIECE)
@@ -129,48 +141,23 @@ class Encoder:
         """Which inputs of each row are such as no fitted row had."""
         return np.stack([_novel(coding, cells[coding.column]) for coding in self.codings], axis=1)
 
-    def shown(
-        self, x: Float[np.ndarray, " F"], i: int, novel: bool = False, series: int | None = None
-    ) -> str:
-        """The features of input number `i` as a reader would write the cell; `novel`: none was like it.
-
-        `series` is the number of the row's series where each has its own scale.
-        A gap where there was none in fitting has no feature, nor has another value of a constant column.
-        """
-        coding = self.codings[i]
-        if coding.empty:
-            return "a value, where none was" if novel else "missing"
-        if novel and coding.kind == "category":
-            return "another word" if coding.gaps else "another word, or missing"
-        if novel:
-            if coding.least:
-                return "not positive" if coding.gaps else "not positive, or missing"
-            return f"not {coding.shift:.6g}" if coding.constant and coding.kind == "numeric" else "missing"
-        values = {self.features[f]: x[f] for f in np.flatnonzero(self.owner == i)}
-        if values.get(f"{coding.column} is missing", 0) > 0.5:
-            return "missing"
-        if coding.kind == "numeric":
-            value = values.get(coding.column, 0.0) * coding.scale + coding.shift
-            if self.own is not None and series is not None:
-                value = self.own.back(coding.column, value, series)
-            return f"{np.exp(value) if coding.least else value:.6g}"
-        if coding.kind == "date":
-            return _clock(coding.column, values)
-        chosen = [word for word in coding.words[:WORDS] if values.get(f"{coding.column} = {word}", 0) > 0.5]
-        return chosen[0] if chosen else (coding.words[0] if coding.constant else "another word")
-
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         codings = [asdict(coding) for coding in self.codings]
-        found = {"codings": codings, "kept": self.kept.tolist(), "rows": self.rows}
+        found: dict[str, Any] = {"codings": codings, "kept": self.kept.tolist(), "rows": self.rows}
+        if self.texts:
+            found["texts"] = {name: list(text.vocabulary.words) for name, text in self.texts.items()}
         return found if self.own is None else found | {"own": self.own.to_json()}
 
     @staticmethod
-    def from_json(found: Mapping[str, Any], where: str) -> "Encoder":
-        """Reads what `to_json` gave; raises InputError when it is something else."""
+    def from_json(found: Mapping[str, Any], where: str, texts: Mapping[str, Text] | None = None) -> "Encoder":
+        """Reads what `to_json` gave; raises InputError when it is something else.
+
+        `texts` read the columns of text.
+        """
         codings = tuple(from_dict(Coding, coding, f"{where}: codings") for coding in found["codings"])
         own = OwnScale.from_json(found["own"]) if "own" in found else None
-        return Encoder(codings, np.array(found["kept"], int), int(found["rows"]), own)
+        return Encoder(codings, np.array(found["kept"], int), int(found["rows"]), own, texts)
 
 
 def _coding(column: Column, cells: Any, amounts: bool) -> Coding:
@@ -189,6 +176,8 @@ def _coding(column: Column, cells: Any, amounts: bool) -> Coding:
             constant=len(words) == 1,
             empty=not words,
         )
+    if column.kind == "text":
+        return Coding(column.name, "text", gaps=cells.null_count > 0)
     present = cells[~np.isnan(cells)]
     gaps = len(present) < len(cells)
     if not len(present):
@@ -222,6 +211,8 @@ def _are_amounts(present: Float[np.ndarray, " n"]) -> bool:
 
 def _labels(coding: Coding) -> list[str]:
     name = coding.column
+    if coding.kind == "text":
+        return [name]
     if coding.kind == "numeric":
         values = [name]
     elif coding.kind == "date":
@@ -243,6 +234,8 @@ def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
         missing = cells.is_null().to_numpy(zero_copy_only=False)
         one_hot = [(code == i) & ~missing for i in (*range(len(coding.words[:WORDS])), WORDS)]
         return [hot.astype(np.float64) for hot in (*one_hot, missing)]
+    if coding.kind == "text":  # scored before
+        return [cells]
     missing = np.isnan(cells)
     if coding.kind == "numeric":
         if coding.least:
@@ -259,6 +252,8 @@ def _columns(coding: Coding, cells: Any) -> list[np.ndarray]:
 
 
 def _novel(coding: Coding, cells: Any) -> Bool[np.ndarray, " B"]:
+    if coding.kind == "text":
+        return cells.is_null().to_numpy(zero_copy_only=False) & (not coding.gaps)
     if coding.empty and coding.kind != "category":
         return ~np.isnan(cells)
     if coding.kind == "category":
@@ -272,17 +267,3 @@ def _novel(coding: Coding, cells: Any) -> Bool[np.ndarray, " B"]:
         if coding.least:
             news = cells <= 0  # no gap is
     return news if coding.gaps else news | missing
-
-
-def _clock(name: str, values: Mapping[str, float]) -> str:
-    """Day of the week and time of day from points on circles."""
-    said = []
-    sine, cosine = values.get(f"{name}: week sin"), values.get(f"{name}: week cos")
-    if sine is not None and cosine is not None:
-        turn = np.arctan2(sine, cosine) / (2 * np.pi) % 1
-        said.append(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[int(turn * 7 + 1e-6) % 7])
-    sine, cosine = values.get(f"{name}: day sin"), values.get(f"{name}: day cos")
-    if sine is not None and cosine is not None:
-        minute = round(np.arctan2(sine, cosine) / (2 * np.pi) % 1 * 1440) % 1440
-        said.append(f"{minute // 60:02d}:{minute % 60:02d}")
-    return " ".join(said) or "some day"

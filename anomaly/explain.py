@@ -38,8 +38,11 @@ def nearest_reference(detector: Detector, x: Float[np.ndarray, "B F"]) -> Int[np
     """Which of the detector's normal rows is nearest to each row.
 
     A feature that is far off counts as FAR: what is strange about a row must not choose what it is compared
-    with, or columns that hang together change as well, and take the blame.
+    with, or columns that hang together change as well, and take the blame. Texts are compared with texts that
+    are not strange at all, not with those that are as strange.
     """
+    if detector.encoder.texts:
+        x = np.where(detector.encoder.of_text, 0.0, x)
     width = detector.references.std(0)  # 1 or so, but for models that look at raw columns
     width = np.where(width > 0, width, 1.0)
     normal = detector.references / width

@@ -56,6 +56,9 @@ class Glance:
     ) -> None:
         self.rows, self.scale, self.ratio, self.linear, self.surprises = rows, scale, ratio, linear, surprises
         self.floor, self.limit = floor, limit  # what is added to distances, and c
+        self.own: Float[np.ndarray, " n"] | None = (
+            None  # of fitted rows, each looked at without itself; not saved
+        )
         self._unit, self._squares = scale.float(), Squares(rows)
 
     @staticmethod
@@ -88,7 +91,9 @@ class Glance:
         own = joined(np.stack(seen_by), WEIGHTS[: len(seen_by)])
         few, limit = Ratio(ratio.model.nets.first(nets)), float(np.quantile(own, 1 - ASKED))
         lines: Any = None if linear is None else linear.model
-        return Glance(scaled[chosen], memory.model.scale, few, lines, surprises, memory.model.floor, limit)
+        found = Glance(scaled[chosen], memory.model.scale, few, lines, surprises, memory.model.floor, limit)
+        found.own = own
+        return found
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """G of rows."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from anomaly.baselines import PCA, Forest
@@ -22,6 +22,7 @@ from anomaly.newest import Newest
 from anomaly.pictures import KINDS, Pictures
 from anomaly.ratio import Ratio
 from anomaly.surprise import Surprise, joined
+from anomaly.text import Told
 from anomaly.trees import Trees
 from generative import registry
 from generative.data import Table, split
@@ -62,12 +63,14 @@ OWN: dict[str, Any] = {
     "ratio": Ratio,
     "pca": PCA,
 }
+TEXT = "text"  # what looks at a column of text alone (`text_members`)
 GLANCE = "glance"  # what a fast detector is: the glance of `auto`, alone
 RESTORED: dict[str, Any] = {
     **OWN,
     **dict.fromkeys(VIEWS, Forecast),
     "newest": Newest,
     GLANCE: Glance,
+    TEXT: Told,
 }
 FEW = 20  # rows
 HALVED = 4  # rows: two for the models of each half
@@ -93,10 +96,11 @@ class Member:
     cfg: Any = None  # of a generative model
     weight: float = 1.0  # among the members of its detector
     own: Float[np.ndarray, " n"] | None = None  # of fitted rows, by what has not seen them; not saved
+    sees: Int[np.ndarray, " f"] | None = None  # the features that it looks at; None: all
 
     def __call__(self, x: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """The surprise of rows."""
-        score = score_rows(self.model, x)
+        score = score_rows(self.model, x if self.sees is None else x[:, self.sees])
         return score if self.surprise is None else self.surprise(score)
 
     def arrays(self) -> dict[str, Tensor]:
@@ -206,14 +210,9 @@ def _joined(members: Sequence[Member], surprises: Sequence[np.ndarray]) -> Float
 
 
 def crossed(
-    names: Sequence[str],
-    x: Float[np.ndarray, "B F"],
-    owner: Int[np.ndarray, " F"],
-    seed: int,
-    cfg: Any,
-    shape: tuple[int, ...],
+    fit: Callable[[Bool[np.ndarray, " B"]], Sequence[Member]], x: Float[np.ndarray, "B F"], seed: int
 ) -> Float[np.ndarray, " B"]:
-    """How strange each row is to models of the half of the rows that it is not in.
+    """How strange each row is to models of the half of the rows that it is not in; `fit` learns from some.
 
     Raises:
         InputError: for fewer than two rows a half.
@@ -223,8 +222,7 @@ def crossed(
     half = numpy_generator(seed, "halves").permutation(len(x)) % 2 == 0
     score = np.zeros(len(x))
     for fitted in (half, ~half):
-        members = [fit_member(name, x[fitted], owner, seed, cfg, shape) for name in names]
-        score[~fitted] = score_together(members, x[~fitted])
+        score[~fitted] = score_together(fit(fitted), x[~fitted])
     return score
 
 

@@ -5,13 +5,15 @@
                       Where semicolons separate, the decimal of a number may be a comma; elsewhere commas
                       may group its digits by three, as in "1,234.50", or points where that is sure, as in
                       "1.234,50". A first line of numbers alone is a row, and the columns are x0, x1, ...
+    .log .txt (.gz)   the lines of a text, each the one cell of a row in the column `line`, whatever is in it
     .parquet .arrow   columns of numbers, text (commas in it as above), booleans, dates
     others            what `generative.data` reads, and .npy and .npz with gaps (NaN); labels that are kept
                       beside the rows are the column `y`, for those who ask for it
 
 Blocks begin at multiples of BLOCK, wherever one starts to read: what is computed from a block is the same bit
-by bit however the work is cut. Rows are counted from 0, the header not among them. In a file of one column a
-blank line is a row with a gap, but for one at the very end; elsewhere it is refused, but at the end.
+by bit however the work is cut. Rows are counted from 0, the header not among them. In a file of one column,
+and so of text, a blank line is a row with a gap, but for one at the very end; elsewhere it is refused, but at
+the end.
 """
 
 from collections.abc import Iterator
@@ -21,19 +23,22 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly.amounts import regular
-from anomaly.delimited import chosen_columns, header, must_be_file, tables
+from anomaly.delimited import LINE, chosen_columns, header, lines, must_be_file, tables
 from training.errors import InputError
 
 BLOCK = 8_192  # rows of a block
 CACHED = 1_024  # rows transposed at once
 LABEL = "y"  # the column of labels that a source keeps beside its rows
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+LINES = (".log", ".txt", ".log.gz", ".txt.gz")
 
 
 def columns_of(source: str) -> tuple[str, ...]:
     """The names of the columns of a file; the errors are those of `blocks`."""
     if _is_text(source):
         return header(Path(source))[0]
+    if are_lines(source):
+        return (LINE,)
     return tuple(next(blocks(source, stop=1))[1].column_names)
 
 
@@ -85,6 +90,8 @@ def _pieces(source: str, names: tuple[str, ...] | None, first: int) -> Iterator[
     """Tables of whole blocks, but for the last, from the row `first` on."""
     if _is_text(source):
         found, skip = tables(Path(source), names), first
+    elif are_lines(source):
+        found, skip = lines(Path(source), names), first
     elif source.endswith((".parquet", ".arrow", ".feather")):
         must_be_file(Path(source))
         found, skip = _typed(Path(source), names, first)
@@ -111,6 +118,11 @@ def _whole_blocks(found: Iterator[pa.Table], skip: int) -> Iterator[pa.Table]:
             kept, held = [joined.slice(ready)], held - ready
     if held:
         yield pa.concat_tables(kept)
+
+
+def are_lines(source: str) -> bool:
+    """Whether a file is a text, whose lines are its rows."""
+    return source.lower().endswith(LINES)
 
 
 def _is_text(source: str) -> bool:

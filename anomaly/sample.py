@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 
 from anomaly.cells import Place, words
-from anomaly.reader import LABEL, TEXT, blocks, columns_of, of_array
+from anomaly.delimited import LINE
+from anomaly.reader import LABEL, LINES, TEXT, are_lines, blocks, columns_of, of_array
 from anomaly.schema import Schema, Survey
 from generative.data import Table
 from training.errors import InputError
@@ -78,16 +79,29 @@ def of_file(
     columns: Sequence[str] = (),
     label_column: str | None = None,
     categorical: Sequence[str] = (),
+    text: Sequence[str] = (),
 ) -> Sample:
     """A sample of the rows of a file that are not labelled 1; `columns` are looked at, by default all.
+
+    Those of `categorical` hold words, those of `text` sentences, whatever they look like;
+    lines are always text.
 
     Raises:
         InputError: when the file cannot be read, or lacks a column.
     """
-    if not columns and not categorical and (whole := _whole(source, seed, label_column)) is not None:
+    if are_lines(source):
+        text = (LINE,)
+    for name in set(text) & set(categorical):
+        raise InputError(f"the column {name!r} is named as text and as categorical, expected one of them")
+    if (
+        not columns
+        and not categorical
+        and not text
+        and (whole := _whole(source, seed, label_column)) is not None
+    ):
         return whole
     names = columns_of(source)
-    for name in (*columns, *categorical):
+    for name in (*columns, *categorical, *text):
         if name not in names:
             raise InputError(f"{source} lacks the column {name!r}, expected one of {', '.join(names[:8])}")
     if label_column is not None and label_column not in names:
@@ -97,7 +111,7 @@ def of_file(
     inputs = tuple(name for name in (columns or names) if name != label_column)
     if not inputs:
         raise InputError(f"{source} has no column but the label {label_column!r}, expected some to look at")
-    survey = Survey(source, _keep(len(inputs)), seed, categorical, counters=not columns)
+    survey = Survey(source, _keep(len(inputs)), seed, categorical, not columns, text)
     wanted = (*inputs, label_column) if label_column else inputs
     rows = labelled = 0
     for first, block in blocks(source, wanted):
@@ -160,7 +174,7 @@ def _whole(source: str, seed: int, label_column: str | None) -> Sample | None:
     """The sample of recorded episodes, whose rows belong together, or of pictures; None for other sources."""
     from generative import data
 
-    if source.lower().endswith((*TEXT, ".parquet", ".arrow", ".feather")):
+    if source.lower().endswith((*TEXT, *LINES, ".parquet", ".arrow", ".feather")):
         return None
     table = data.load(source, missing=True)
     if table.group is not None:

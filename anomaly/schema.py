@@ -4,6 +4,7 @@
                plain or all with the same currency or unit; a warning tells of amounts with different ones
     date       dates by type, or text of which at least half are dates
     category   other text
+    text       what `--text` names, and the lines of a file of text: read word by word (`anomaly.text`)
     time       of a series, when a row was: never looked at (`windows`)
     left out   text that names its rows: more than 50 different words, and more than half of them different;
                text of which at least half are dates that cannot be read for sure: 05/06/24, 31 May 2024;
@@ -12,6 +13,8 @@
 
 Numbers are looked at anyway if `--columns` names them. Of those that never fall, or never rise, from row to
 row of a file without counting them a warning tells: where they say when or which, all later rows are strange.
+Nothing in the cells tells sentences from names, titles or addresses, which have several words as well, and
+words that come again: taken for text, every new one would be strange. So text is read where it is asked for.
 A column with some cells that do not fit its kind is refused, with the row; `--categorical` makes a category
 of any column. Columns are found by name: their order does not matter, more of them are passed over, and one
 that lacks is refused. Missing cells are data (`encoder`).
@@ -33,6 +36,7 @@ from anomaly.cells import (
     is_date,
     is_number,
     numbers,
+    texts,
     words,
 )
 from anomaly.looks import Looks
@@ -40,7 +44,7 @@ from training.config import from_dict
 from training.errors import InputError
 from training.seeds import numpy_generator
 
-Kind = Literal["numeric", "date", "category", "time", "left out"]
+Kind = Literal["numeric", "date", "category", "text", "time", "left out"]
 NAMES_FROM = 50  # different words that a column of names has at least, and steps that one of numbers has
 
 
@@ -75,7 +79,7 @@ class Schema:
         Raises:
             InputError: for a missing column, and for a cell that does not fit its column.
         """
-        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": categories}
+        read: dict[str, Any] = {"numeric": numbers, "date": instants, "category": categories, "text": texts}
         found, known = {}, set(table.column_names)
         for column in self.inputs:
             if column.name not in known:
@@ -108,11 +112,18 @@ class Survey:
     """
 
     def __init__(
-        self, source: str, keep: int, seed: int, categorical: Sequence[str] = (), counters: bool = False
+        self,
+        source: str,
+        keep: int,
+        seed: int,
+        categorical: Sequence[str] = (),
+        counters: bool = False,
+        text: Sequence[str] = (),
     ) -> None:
         self.source, self.keep, self.rows = source, keep, 0
         self.counters = counters  # whether columns that count the rows are left out
-        self.categorical = categorical
+        self.named: dict[str, Kind] = {name: "category" for name in categorical}
+        self.named.update((name, "text") for name in text)
         self._rng = numpy_generator(seed, "reservoir")
         self._keys = np.zeros(0)
         self._kept: pa.Table | None = None
@@ -145,7 +156,7 @@ class Survey:
     def schema(self) -> Schema:
         """The schema by the rules of the module docstring."""
         sample = self.sample()
-        for name in self.categorical:
+        for name in self.named:
             if name not in self._types:
                 raise InputError(
                     f"{self.source} lacks the column {name!r}, expected {_listed(tuple(self._types))}"
@@ -159,7 +170,7 @@ class Survey:
 
     def _look(self, name: str, cells: pa.ChunkedArray) -> None:
         kind, place = self._types.setdefault(name, cells.type), Place(self.source, name, self.rows)
-        if name in self.categorical or is_date(kind):
+        if name in self.named or is_date(kind):
             return
         counter = self._counters.setdefault(name, _Counter())
         if is_number(kind):
@@ -172,8 +183,8 @@ class Survey:
             counter.stop()
 
     def _column(self, name: str, cells: pa.ChunkedArray) -> Column:
-        if name in self.categorical:
-            return Column(name, "category")
+        if name in self.named:
+            return Column(name, self.named[name])
         if self.counters and name in self._counters:
             counter = self._counters[name]
             if counter.counts or counter.days:

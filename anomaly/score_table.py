@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from anomaly.detector import Detector
+from anomaly.oddity import read
 from anomaly.players import Players
 
 
@@ -19,7 +20,10 @@ def schema_of(kind: np.dtype) -> pa.Schema:
 
 
 def table_of(detector: Detector, start: int, records: np.ndarray, limit: float, kind: np.dtype) -> pa.Table:
-    """The rows from `start` on, flagged up to the p-value `limit`, with their reasons in words."""
+    """The rows from `start` on, flagged up to the p-value `limit`, with their reasons in words.
+
+    What is expected of a text is a token, instead of the one that makes it strange.
+    """
     p = detector.p_of(records["score"])
     flagged = p <= limit + 1e-12
     found: dict[str, Any] = {
@@ -37,7 +41,8 @@ def table_of(detector: Detector, start: int, records: np.ndarray, limit: float, 
             players = Players.of(detector, int(records["series"][at]) if own else None)
             names[at] = players.names[column[at]]
             normal = detector.references[records["reference"][at]]
-            expected[at] = players.shown(normal, int(column[at]), False)
+            told_of = read(records["told"][at, i]) if "told" in (kind.names or ()) else ""
+            expected[at] = told_of or players.shown(normal, int(column[at]), False)
         found[f"column_{i + 1}"] = pa.array(names, pa.string())
         found[f"share_{i + 1}"] = pa.array(share, pa.float32(), mask=~told)
         found[f"expected_{i + 1}"] = pa.array(expected, pa.string())

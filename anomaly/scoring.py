@@ -23,6 +23,7 @@ from anomaly import on_ray
 from anomaly.calibration import discoveries
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, contributions, nearest_reference, shares
+from anomaly.oddity import BYTES, kept, oddity
 from anomaly.players import Players
 from anomaly.reader import BLOCK
 from anomaly.score_table import Writer, schema_of, table_of
@@ -96,6 +97,8 @@ def _record(explained: int, detector: Detector) -> np.dtype:
         fields.append(("series", "u4"))
     if explained:
         fields += [("reference", "i4"), ("column", "i4", (explained,)), ("share", "f4", (explained,))]
+        if detector.encoder.texts:
+            fields.append(("told", f"S{BYTES}", (explained,)))
     return np.dtype(fields)
 
 
@@ -218,6 +221,9 @@ def _score_block(
                 records["reference"][row] = reference
                 records["column"][row] = np.where(phi[most] > 0, most, -1)
                 records["share"][row] = shares(phi)[most]
+                if "told" in (kind.names or ()):
+                    names = [detector.columns[c] for c in most]
+                    records["told"][row] = [kept(oddity(detector, block, int(row), name)) for name in names]
     return first, records
 
 

@@ -28,7 +28,7 @@ from anomaly.detector import Detector
 from anomaly.encoder import Encoder
 from anomaly.lineup import Lineup
 from anomaly.own_scale import OwnScale
-from anomaly.reader import blocks, columns_of, of_array
+from anomaly.reader import are_lines, blocks, columns_of, of_array
 from anomaly.sample import ROWS, labels
 from anomaly.schema import Schema, Survey
 from anomaly.window_models import fit_window_member, members_of_windows
@@ -93,6 +93,8 @@ def of_file(
     Raises:
         InputError: when the file cannot be read, lacks a column, or its times do not grow.
     """
+    if are_lines(source):
+        raise InputError(f"{source} holds lines of text, which stand alone: expected no window")
     windows = Windows(window, time, name)
     known = columns_of(source)
     special = {"label": label_column, "time": time, "name of the series": name}

@@ -4,6 +4,7 @@ series: `anomaly_series`.
     python -m benchmarks.anomaly --data DIR [--what tables|images|series|made] [--seeds 3]
     python -m benchmarks.anomaly --what networks                       that read windows: `anomaly_networks`
     python -m benchmarks.anomaly --what cells                          one wrong cell a row: `anomaly_cells`
+    python -m benchmarks.anomaly --what text                           lines of made logs: `anomaly_text`
     python -m benchmarks.anomaly --what speed                          beside PyOD: `anomaly_speed`
 
 DIR has `adbench/*.npz` with `X` and `y`, 1 for anomalies. One configuration everywhere. The settings were
@@ -35,7 +36,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from anomaly.calibration import p_values, realised_range
 from anomaly.detector import Detector
-from benchmarks import anomaly_cells, anomaly_images, anomaly_networks, anomaly_series, anomaly_speed
+from benchmarks import (
+    anomaly_cells,
+    anomaly_images,
+    anomaly_networks,
+    anomaly_series,
+    anomaly_speed,
+    anomaly_text,
+)
 from generative.data import Table
 from training.arrays import npz
 
@@ -49,6 +57,7 @@ ALONE: dict[str, Callable[[], None]] = {  # that need no data
     "made": lambda: anomaly_series.run(None),
     "networks": anomaly_networks.run,
     "speed": anomaly_speed.run,
+    "text": anomaly_text.run,
 }
 
 

@@ -1,20 +1,25 @@
 """What `lab fit` says of a detector: what each column was taken for, and what is promised."""
 
 import warnings
+from statistics import median
 
 import pyarrow as pa
 
 from anomaly.calibration import needed, rate_range
+from anomaly.cells import Place, texts
 from anomaly.detector import Detector
 from anomaly.gap_codes import gap_codes
 from anomaly.schema import Schema
+from anomaly.tokens import tokens
 
 LISTED = 8  # names of columns of a kind
+LOOKED_AT, SEVERAL = 1_000, 3  # cells, and words of one from which on it may be a sentence
 FEW = 20  # rows, below which they tell little
 KINDS = {
     "numeric": "numbers",
     "category": "words",
     "date": "dates",
+    "text": "text",
     "time": "time",
     "left out": "not looked at, as they name, count or date rows",
 }
@@ -27,12 +32,30 @@ def warn_of(schema: Schema, table: pa.Table, source: str) -> None:
             f"{source} has {len(table)} rows to learn from, which tell little: expected {FEW} or more",
             stacklevel=2,
         )
+    for name in _sentences(schema, table, source):
+        warnings.warn(
+            f"{source}: column {name!r} is left out, as most of its cells differ; if they are sentences,"
+            f" --text {name} reads them",
+            stacklevel=2,
+        )
     for code in gap_codes(schema, table, source):
         warnings.warn(
             f"{source}: column {code.column!r} is {code.value} in {code.count} of {len(table)} rows, apart"
             " from its other values: if that stands for a gap, leave those cells empty",
             stacklevel=2,
         )
+
+
+def _sentences(schema: Schema, table: pa.Table, source: str) -> list[str]:
+    """The columns left out of which most cells have several words."""
+    found = []
+    for column in schema.columns:
+        kind = table[column.name].type
+        if column.kind == "left out" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            cells = texts(table[column.name].slice(0, LOOKED_AT), Place(source, column.name, 0)).drop_null()
+            count = [sum(token.isalpha() for token in tokens(text)) for text in cells.to_pylist()]
+            found += [column.name] if count and median(count) >= SEVERAL else []
+    return found
 
 
 def fitted(detector: Detector) -> list[str]:

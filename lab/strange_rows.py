@@ -12,6 +12,7 @@ from anomaly import reader
 from anomaly.cells import Place, numbers, words
 from anomaly.detector import Detector
 from anomaly.explain import QUICK, Reason, reasons
+from anomaly.oddity import oddity
 from anomaly.trace import Judged, traces, wanted
 from anomaly.windows import stream
 
@@ -33,7 +34,7 @@ def strange_rows(
         for row in here:
             x = seen.of(np.array([row - first]))[0]
             why = reasons(detector, x, seen.novel[row - first], QUICK, seen.whose(row - first))
-            why = with_words(why, block, row - first)
+            why = with_words(detector, why, block, row - first)
             found[row] = {
                 "reasons": [asdict(reason) for reason in why[:REASONS]],
                 "shares": {reason.column: reason.share for reason in why if reason.share > 0},
@@ -50,10 +51,16 @@ def strange_rows(
     return [{"row": row, "score": score, "p_value": p, **found[row]} for row, score, p in top]
 
 
-def with_words(why: list[Reason], block: pa.Table, at: int) -> list[Reason]:
-    """The reasons of row number `at` of a block, with the words themselves where they are new."""
+def with_words(detector: Detector, why: list[Reason], block: pa.Table, at: int) -> list[Reason]:
+    """The reasons of row number `at` of a block, with the words themselves where they are new.
+
+    Of a text they have the strangest token, with what stands around it, and what was expected in its place.
+    """
     found = []
     for reason in why:
+        if odd := oddity(detector, block, at, reason.column):
+            expected = f"{odd.instead} ({odd.p:.0%}) in its place"
+            reason = replace(reason, value=odd.where, expected=expected)
         if reason.value.startswith(NEW_WORD) and reason.column in block.column_names:
             cell = words(block[reason.column].slice(at, 1), Place("the rows", reason.column, at))[0].as_py()
             reason = replace(reason, value=cell or "missing")

@@ -19,6 +19,7 @@ from training.errors import InputError
 from training.files import writing
 
 SHOWN = 20  # columns
+MARKED = "»"  # a token of a text
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def main(words: list[str]) -> None:
         why = reasons(detector, x[0], novel[0], series=seen.whose(at))
         base = told_by_all - sum(reason.contribution for reason in why)
         against, mean = "the nearest normal row scores", ""
-    why = with_words(why, block, at)
+    why = with_words(detector, why, block, at)
     if told.picture:
         shares = {reason.column: reason.share for reason in why}
         drawn = strange_pictures(detector, [{"features": x[0], "shares": shares}])
@@ -75,7 +76,12 @@ def main(words: list[str]) -> None:
     what = "region" if "shape" in detector.about else "column"
     width = max(len(what), *(len(reason.column) for reason in why[:SHOWN]))
     print(f"  {what:<{width}}  {'contribution':>12}  {'share':>6}  {'value':<18}  in the nearest normal row")
+    texts = detector.encoder.texts
     for reason in why[:SHOWN]:
+        if reason.column in texts and MARKED in reason.value:
+            print(f"  {reason.column:<{width}}  {reason.contribution:>12.4g}  {reason.share:>6.1%}  text:")
+            print(f"    {reason.value}\n    expected {reason.expected}")
+            continue
         print(
             f"  {reason.column:<{width}}  {reason.contribution:>12.4g}  {reason.share:>6.1%}"
             f"  {_on_one_line(reason.value):<18.18}  {_on_one_line(reason.expected):.24}"

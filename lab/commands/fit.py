@@ -24,7 +24,8 @@ from training.folder import RunFolder, new_path
 class Fit:
     """What `lab fit` is told."""
 
-    # rows: digits, a file (.csv .tsv (.gz) .parquet .arrow .feather .npy .npz IDX), or a folder of pictures
+    # rows: digits, a file (.csv .tsv (.gz) .parquet .arrow .feather .npy .npz IDX), the lines of a text
+    # (.log .txt (.gz)), or a folder of pictures
     data: tyro.conf.Positional[str]
     # auto (default): for rows nearest, memory, trees, ratio, dependency, linear and forest joined, for
     # pictures edges, for windows nearest and forecasts of seven kinds; or a name of these, pixels, pca, or
@@ -36,6 +37,8 @@ class Fit:
     seed: int | None = None  # of the sample, the split and everything random in learning; default: 0
     columns: str | None = None  # names, separated by commas, of the columns to look at; default: all
     categorical: str | None = None  # names of columns whose values are words, whatever they look like
+    # names of columns of free text, such as messages: each is read token by token by a language model
+    text: str | None = None
     label_column: str | None = None  # is never looked at; rows labelled 1 are left out
     # two of auto's models alone take a glance at each row: several times as fast, less sharp
     fast: bool = False
@@ -68,15 +71,17 @@ class Fit:
             )
         if self.window is not None and self.contaminated:
             raise InputError("--contaminated trims rows, which windows share, expected it without --window")
+        if self.window is not None and self.text is not None:
+            raise InputError("--text reads rows that stand alone, expected it without --window")
         if self.window is not None and self.fast:
             raise InputError("--fast needs rows that stand alone, expected it without --window")
 
     def _check_from(self) -> None:
-        given = (self.detector, self.seed, self.columns, self.categorical, self.label_column)
+        given = (self.detector, self.seed, self.columns, self.categorical, self.text, self.label_column)
         if any(value is not None for value in given) or self.contaminated or self.fast:
             raise InputError(
                 "--from takes the model, the seed and the columns of its run, expected no --detector, --seed,"
-                " --columns, --categorical, --label-column, --fast or --contaminated"
+                " --columns, --categorical, --text, --label-column, --fast or --contaminated"
             )
         if any(value is not None for value in (self.window, self.time, self.series)) or self.own_scale:
             raise InputError(
@@ -112,7 +117,7 @@ def _read(told: Fit) -> Sample | series.Series | data.Table:
         return data.load(told.data)
     listed = _listed(told.columns), told.label_column, _listed(told.categorical)
     if told.window is None:
-        return of_file(told.data, told.seed or 0, *listed)
+        return of_file(told.data, told.seed or 0, *listed, text=_listed(told.text))
     return series.of_file(told.data, told.window, told.time, *listed, told.series)
 
 

@@ -240,7 +240,7 @@ def test_rows_of_an_episode_stay_together() -> None:
 
 
 def test_alpha_is_refused_before_anything_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomaly.detector.fit_member", None)
+    monkeypatch.setattr("anomaly.text_members.fit_member", None)
     with pytest.raises(InputError, match="expected a rate"):
         Detector.fit(table(100), alpha=float("nan"))
 
@@ -349,7 +349,7 @@ def test_scores_of_normal_rows_that_are_no_numbers_are_refused() -> None:
 
 
 def test_scores_that_are_no_numbers_are_refused_when_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomaly.detector.fit_member", lambda *_: Member("vae", Overflowing(), None))
+    monkeypatch.setattr("anomaly.text_members.fit_member", lambda *_: Member("vae", Overflowing(), None))
     with pytest.raises(InputError, match="2 of 2 normal rows have scores that are NaN"):
         Detector.fit(table(10), "vae")
 

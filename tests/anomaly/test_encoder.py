@@ -9,6 +9,7 @@ import pytest
 from anomaly.encoder import Coding, Encoder
 from anomaly.reader import CACHED, of_array, transposed
 from anomaly.schema import Column, Schema, Survey
+from anomaly.shown import shown
 from training.errors import InputError
 
 
@@ -72,7 +73,7 @@ def test_any_value_is_novel_in_a_column_that_was_empty(kind: str, cell: str) -> 
     cells = schema.cells(pa.table({"n": ["0", "0"], "e": [cell, ""]}), "t")
     novel, x = encoder.novel(cells), encoder.features_of(cells)
     assert novel.tolist() == [[False, True], [False, False]]
-    assert [encoder.shown(x[i], 1, bool(novel[i, 1])) for i in (0, 1)] == [
+    assert [shown(encoder, x[i], 1, bool(novel[i, 1])) for i in (0, 1)] == [
         "a value, where none was",
         "missing",
     ]
@@ -94,17 +95,17 @@ def test_cells_are_shown_as_a_reader_would_write_them() -> None:
     row = encoder.features_of(
         schema.cells(pa.table({"n": ["1.5"], "w": ["y"], "d": ["2024-01-03 08:30"]}), "t")
     )[0]
-    assert [encoder.shown(row, i) for i in range(3)] == ["1.5", "y", "Wed 08:30"]
+    assert [shown(encoder, row, i) for i in range(3)] == ["1.5", "y", "Wed 08:30"]
     gap = encoder.features_of(schema.cells(pa.table({"n": [""], "w": ["q"], "d": ["2024-01-03"]}), "t"))[0]
-    assert [encoder.shown(gap, i) for i in range(2)] == ["missing", "another word"]
+    assert [shown(encoder, gap, i) for i in range(2)] == ["missing", "another word"]
 
 
 def test_what_has_no_feature_is_shown_as_what_it_is() -> None:
     schema, encoder = fitted(n=["0", "2", "4"], w=["x", "z", "y"], c=["7", "7", "7"])
     cells = schema.cells(pa.table({"n": [""], "w": [""], "c": ["8"]}), "t")
     row, novel = encoder.features_of(cells)[0], encoder.novel(cells)[0]
-    shown = [encoder.shown(row, i, bool(novel[i])) for i in range(3)]
-    assert shown == ["missing", "another word, or missing", "not 7"]
+    told = [shown(encoder, row, i, bool(novel[i])) for i in range(3)]
+    assert told == ["missing", "another word, or missing", "not 7"]
 
 
 def amounts(rows: int = 200) -> tuple[Schema, Encoder]:
@@ -135,7 +136,7 @@ def test_amounts_are_seen_by_their_logarithms() -> None:
     assert middle == pytest.approx(0.0, abs=1e-9)
     assert (low, high) == (pytest.approx(-2.5 * np.log(10) / deviation, rel=1e-3), pytest.approx(-low))
     assert not encoder.novel(cells).any()
-    assert encoder.shown(x[2], 0) == "10000"
+    assert shown(encoder, x[2], 0) == "10000"
 
 
 def test_what_is_not_positive_is_novel_among_amounts() -> None:
@@ -148,8 +149,8 @@ def test_what_is_not_positive_is_novel_among_amounts() -> None:
     assert not novel[:2, 2:].any()
     smallest = (np.log(encoder.codings[0].least) - encoder.codings[0].shift) / encoder.codings[0].scale
     assert x[:2, 0].tolist() == [smallest, smallest]
-    assert encoder.shown(x[0], 0, novel=True) == "not positive, or missing"
-    assert encoder.shown(x[0], 1, novel=True) == "not positive"
+    assert shown(encoder, x[0], 0, novel=True) == "not positive, or missing"
+    assert shown(encoder, x[0], 1, novel=True) == "not positive"
 
 
 def test_a_table_without_differences_is_refused() -> None:

@@ -160,6 +160,18 @@ BAD_CALLS = {
     "fit normal.csv --categorical z --dir new": "lacks the column 'z'",
     "fit one.csv --dir new": "has 1 rows to learn from, expected at least 3",
     "fit constant.csv --dir new": "every column is constant",
+    "fit binary.log --dir new": "binary.log, line 1 has a NUL byte, expected text",
+    "fit empty.log --dir new": "empty.log has 0 rows",
+    "fit one.log --dir new": "has 1 rows to learn from, expected at least 3",
+    "fit latin.txt --dir new": "latin.txt, line 1 has the byte 0xe9",
+    "fit few.log --window 8 --dir new": "expected no window",
+    "fit few.log --detector vae --dir new": "few.log has text alone: expected auto",
+    "fit few.log --fast --dir new": "few.log has text alone: expected auto",
+    "fit normal.csv --text z --dir new": "lacks the column 'z'",
+    "fit normal.csv --text a --window 8 --dir new": "expected it without --window",
+    "fit normal.csv --text a --categorical a --dir new": "is named as text and as categorical",
+    "fit normal.csv --from model --text a --dir new": "expected no --detector, --seed, --columns",
+    "score detector few.log": "few.log lacks the column 'a', expected a, b, c",
     "explain detector normal.csv --row 200": "ends with row 199, expected a row 200",
     "explain detector normal.csv --row 9000": "expected a row 9000",
     "explain detector normal.csv --row -1": "row is -1",
@@ -205,6 +217,11 @@ def bad_place(place: Path) -> Path:
     (place / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (place / "norows.csv").write_text("a,b\n")
     (place / "broken.csv").write_text("a,b,c\n1,2,3\n1,2,3\n1,x,3\n")
+    (place / "binary.log").write_bytes(bytes(range(256)))
+    (place / "empty.log").write_text("")
+    (place / "one.log").write_text("hello\n")
+    (place / "few.log").write_text("hello you\n" * 9)
+    (place / "latin.txt").write_bytes("café\n".encode("latin-1"))
     (place / "one.csv").write_text("a,b\n1,2\n")
     (place / "constant.csv").write_text("a,b\n" + "1,2\n" * 9)
     return place
