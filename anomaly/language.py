@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from training.affine import Linear
 from training.networks import recurrent
-from training.optim import Adam, one_cycle
+from training.optim import Adam
+from training.schedules import one_cycle
 from training.seeds import numpy_generator, stream, torch_generator
 
 EMBEDDED, HIDDEN = 32, 128  # numbers of a token, and of what is remembered
