@@ -81,7 +81,7 @@ def load(source: str, missing: bool = False) -> Table:
     if path.suffix not in SUFFIXES:
         raise InputError(
             f"{source} is of the kind {path.suffix!r}, expected {', '.join(SUFFIXES)}; detectors read .tsv,"
-            " .csv.gz, .tsv.gz, .arrow and .feather too"
+            " .csv.gz, .tsv.gz, .arrow, .feather, .log and .txt too"
         )
     if path.suffix == ".npz":
         return _episodes(path) or _npz(path, missing)

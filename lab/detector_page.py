@@ -22,7 +22,7 @@ from training.errors import InputError
 def detector_page(run: Path, out: Path) -> None:
     """Writes the page of the detector in `run`, with what it last scored and the labels it last met."""
     detector = Detector.load(run / "model")
-    page = Page(run.resolve().name, f"A detector ({detector.kind}) of {len(detector.columns)} columns.")
+    page = Page(run.resolve().name, f"A detector ({detector.kind}), columns: {len(detector.columns)}.")
     _promise(page, detector)
     if scored := _kept(run / "scored.json"):
         _scored(page, detector, scored)

@@ -63,7 +63,8 @@ def fitted(detector: Detector) -> list[str]:
     left = detector.about.get("rows labelled as anomalies", 0)
     without = f"; {left} rows labelled as anomalies left out" if left else ""
     kind = f"{detector.kind}, a glance alone," if detector.about.get("fast") else detector.kind
-    head = f"{kind} of {len(detector.schema.columns)} columns{without}"
+    count = len(detector.schema.columns)
+    head = f"{kind} of {count} column{'' if count == 1 else 's'}{without}"
     return [head, *_columns(detector), *_scales(detector), *_promise(detector)]
 
 
