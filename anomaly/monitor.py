@@ -4,8 +4,8 @@
     monitor.calibrate(more, alpha=0.05)              # at most 5 % of clean episodes raise any alarm
     verdict = monitor.update(obs, action)            # what arrived, and the action that led to it
 
-An ensemble foretells the next observation; what is left is whitened to innovations, of which
-`anomaly.monitor_statistics` takes two-sided statistics at three time scales, by regimes of state and
+An ensemble foretells the next observation; what is left is whitened to innovations and made normal, and
+`anomaly.monitor_statistics` takes two-sided statistics of them at three time scales, by regimes of state and
 action. A VAE tells places that were never seen, a guard numbers that no sensor gives. The score is the
 largest statistic, each in units of its own clean tail. The alarm's threshold is the conformal quantile of
 whole episodes' highest scores: episodes are exchangeable, steps are not. `calibrate_endless` is for runs
@@ -26,6 +26,7 @@ from anomaly.monitor_bands import Bands
 from anomaly.monitor_choice import chosen
 from anomaly.monitor_live import Live, Rule, Verdict
 from anomaly.monitor_nets import Config, Ensemble, Places, Polynomial, Transitions
+from anomaly.monitor_normal import Normal
 from anomaly.monitor_policy import Policy, PolicyCheck
 from anomaly.monitor_promise import STRETCH, Promise, check_episodes
 from anomaly.monitor_regimes import Regimes
@@ -38,7 +39,7 @@ from training.errors import InputError
 from training.seeds import numpy_generator
 from training.state import pack, unpack
 
-FORMAT = 3  # of saved monitors: the order of channels, and what is kept
+FORMAT = 4  # of saved monitors: the order of channels, and what is kept
 HELD = 0.2  # share of the episodes to fit that make the first bands, and select when the VAE stops
 
 
@@ -206,9 +207,10 @@ class RolloutMonitor(StepScores):
             "bounds": self.transitions.bounds,
             "places": [self.places.encoder, self.places.decoder, self.places.precision],
             "policy_gap_unit": None if self.policy is None else self.policy.unit,
-            "innovations": [self.spread, self.bias, self.whiten],
+            "spread": self.spread,
             "guard": self.guard,
             "regimes": asdict(self.regimes),
+            "normal": asdict(self.normal),
             "bands": asdict(self.bands),
             "promise": asdict(self.promise),
             "rule": asdict(self.live.rule),
@@ -242,9 +244,9 @@ class RolloutMonitor(StepScores):
             raise InputError(f"the monitor in {folder} was fitted with {has} policy, expected {wants}")
         check = None if policy is None else PolicyCheck(policy, scales, unit)
         monitor = RolloutMonitor(cfg, scales, ensemble, Places(*tree["places"]), check)
-        monitor.spread, monitor.bias, monitor.whiten = tree["innovations"]
+        monitor.spread = tree["spread"]
         monitor.guard = tree["guard"]
-        monitor.regimes = Regimes(**tree["regimes"])
+        monitor.regimes, monitor.normal = Regimes(**tree["regimes"]), Normal(**tree["normal"])
         monitor.bands = Bands(**tree["bands"])
         monitor.promise = Promise(**tree["promise"])
         monitor.live.rule = Rule(**tree["rule"])

@@ -1,9 +1,11 @@
 """Regimes: places and actions in which clean innovations are alike, told apart by a few questions.
 
 A model is more exact in some places than in others: an innovation that is usual in a swing is strange at
-rest. An oblivious tree (Langley and Sage, 1994: one question for all on a level) asks D questions, whether
-feature f is above c; the answers are the bits of the regime. Each question is the one that leaves the least
-variance of log (z² + ε) within regimes. Channels are taken in the mean and the deviation of their regime.
+rest. Each discrete action has regimes of its own. There an oblivious tree (Langley and Sage, 1994: one
+question for all on a level) asks D questions, whether feature f is above c; the answers are the bits of the
+regime. Each question is the one that leaves the least Σ n log (mean |z| + ε), n rows in a regime: the
+likelihood of two-sided exponential innovations, which sees where they are usually large, and where they are
+seldom so, but then very. Channels are taken in the mean and the deviation of their regime.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ QUESTIONS = 5
 ROWS = 200  # of clean steps in the mean regime at least: fewer questions where there are few rows
 CANDIDATES = 15  # quantiles of a feature that a question may ask for
 SAMPLE = 20_000  # clean steps that questions are chosen on
-LEVEL = 1e-3  # ε: smaller differences are no regimes
+LEVEL = 0.03  # ε: smaller differences are no regimes
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Regimes:
 
     feature: np.ndarray  # (D,) what each question is about
     cut: np.ndarray  # (D,) and what it must be above
-    mean: np.ndarray  # (2^D, C) of channels
-    inverse: np.ndarray  # (2^D, C) one over their deviation
+    mean: np.ndarray  # (R, C) of channels, R = 2^D for each action
+    inverse: np.ndarray  # (R, C) one over their deviation
 
     @staticmethod
     def none(channels: int) -> "Regimes":
@@ -36,26 +38,33 @@ class Regimes:
     @property
     def count(self) -> int:
         """How many regimes there are."""
-        return int(2 ** len(self.feature))
+        return len(self.mean)
 
     @staticmethod
     def fit(
-        features: Float[np.ndarray, "rows F"], z: Float[np.ndarray, "rows O"], channels: int
+        features: Float[np.ndarray, "rows F"],
+        action: Int[np.ndarray, " rows"],
+        actions: int,
+        z: Float[np.ndarray, "rows O"],
+        channels: int,
     ) -> "Regimes":
-        """The questions, from clean steps and their innovations; channels stay as they are for now."""
+        """The questions, from clean steps, one of so many actions each, and their innovations.
+
+        Channels stay as they are for now.
+        """
         rows = np.linspace(0, len(z) - 1, min(len(z), SAMPLE)).astype(int)
-        x, energy = features[rows], np.log(z[rows] ** 2 + LEVEL)
-        energy = energy - energy.mean(axis=0)
+        x, size = features[rows], np.abs(z[rows])
         some = np.quantile(x, np.linspace(0, 1, CANDIDATES + 2)[1:-1], axis=0)
         cuts = [(f, c) for f in range(x.shape[1]) for c in np.unique(some[:, f])]
         chosen: list[tuple[int, float]] = []
-        regime = np.zeros(len(x), int)
-        while len(chosen) < QUESTIONS and len(z) >= ROWS * 2 ** (len(chosen) + 1):
-            gains = [_explained(2 * regime + (x[:, f] > c), energy, 2 ** (len(chosen) + 1)) for f, c in cuts]
-            f, c = cuts[int(np.argmax(gains))]
+        regime, regimes = action[rows], actions
+        while len(chosen) < QUESTIONS and len(z) >= ROWS * 2 * regimes:
+            regimes *= 2
+            left = [_left(2 * regime + (x[:, f] > c), size, regimes) for f, c in cuts]
+            f, c = cuts[int(np.argmin(left))]
             chosen.append((f, float(c)))
             regime = 2 * regime + (x[:, f] > c)
-        shape = 2 ** len(chosen), channels
+        shape = regimes, channels
         feature, cut = np.array([f for f, _ in chosen], int), np.array([c for _, c in chosen])
         return Regimes(feature, cut, np.zeros(shape), np.ones(shape))
 
@@ -63,9 +72,12 @@ class Regimes:
         """The same questions, with mean and one over the deviation (2^D, C) of channels."""
         return replace(self, mean=mean, inverse=inverse)
 
-    def __call__(self, features: Float[np.ndarray, "B F"]) -> Int[np.ndarray, " B"]:
-        """The regime of each step."""
-        return (features.take(self.feature, axis=1) > self.cut).dot(self._bits)
+    def __call__(
+        self, features: Float[np.ndarray, "B F"], action: Int[np.ndarray, " B"] | None
+    ) -> Int[np.ndarray, " B"]:
+        """The regime of each step; `action` is None where actions have no regimes."""
+        found = (features.take(self.feature, axis=1) > self.cut).dot(self._bits)
+        return found if action is None else found + (action << len(self.feature))
 
     def standard(
         self, values: Float[np.ndarray, "B C"], regime: Int[np.ndarray, " B"]
@@ -82,8 +94,8 @@ class Regimes:
         return 2 ** np.arange(len(self.feature))
 
 
-def _explained(regime: np.ndarray, energy: np.ndarray, regimes: int) -> float:
-    """The sum of squares that regimes' means take away."""
+def _left(regime: np.ndarray, size: np.ndarray, regimes: int) -> float:
+    """Rows times the log of their mean size, summed over regimes and sensors."""
     count = np.bincount(regime, minlength=regimes)
-    sums = np.stack([np.bincount(regime, column, regimes) for column in energy.T])
-    return float((sums**2 / np.maximum(count, 1)).sum())
+    sums = np.stack([np.bincount(regime, column, regimes) for column in size.T])
+    return float((count * np.log(sums / np.maximum(count, 1) + LEVEL)).sum())

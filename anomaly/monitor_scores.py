@@ -1,8 +1,8 @@
 """Scores of steps: what a model of clean episodes makes of each observation that arrives.
 
-An ensemble foretells the observation, what is left is whitened, its channels are taken by regime and
-averaged, and the averages are held against their bands. The state of what is watched is in a `Watch`: many
-episodes, a vector of environments and one control loop are the same code.
+An ensemble foretells the observation, what is left is whitened and made normal by regime, its channels are
+taken by regime and averaged, and the averages are held against their bands. The state of what is watched is
+in a `Watch`: many episodes, a vector of environments and one control loop are the same code.
 """
 
 import math
@@ -13,13 +13,15 @@ from jaxtyping import Float
 
 from anomaly.monitor_bands import Bands, Moments
 from anomaly.monitor_nets import Config, Places, Transitions
+from anomaly.monitor_normal import Normal, whitening
 from anomaly.monitor_policy import CHECKS, PolicyCheck
 from anomaly.monitor_regimes import Regimes
 from anomaly.monitor_state import Scales, Watch, latest
-from anomaly.monitor_statistics import Channels, averaged, bounded, conditional, spread, whitening
+from anomaly.monitor_statistics import LARGEST, SWITCHED, Channels, averaged, bounded, spread
 from envs.recording import Episodes
 
 PRIOR = 50.0  # clean steps that all regimes together count as in each
+ACTIONS = 8  # discrete actions up to which each has regimes of its own
 GUARD = 10.0  # largest weight of what no sensor gives: one deviation beyond the range counts as 7
 
 
@@ -36,11 +38,12 @@ class StepScores:
     ) -> None:
         self.cfg, self.scales, self.transitions, self.places = cfg, scales, transitions, places
         self.history = cfg.history or 1  # observations that the transitions see
+        self.actions = max(1, scales.actions) if scales.actions <= ACTIONS else 1  # that have regimes
         self.policy, extra = policy, 2 if policy is None else 2 + CHECKS
         self.channels = Channels(scales.sensors, scales.actuators, scales.view.shape[1], extra)
-        self.bias, self.whiten = np.zeros(scales.sensors), np.eye(scales.sensors)
+        self.largest = np.where(scales.switch, SWITCHED, LARGEST)  # of normal innovations
         self.spread = np.ones(scales.sensors)  # how many times wider than foretold
-        self.regimes = Regimes.none(self.channels.count)
+        self.regimes, self.normal = Regimes.none(self.channels.count), Normal.none(scales.sensors)
         self.bands: Bands | None = None
         self.guard = np.full(3, GUARD)  # weights: less where clean episodes go beyond what was seen before
 
@@ -74,10 +77,11 @@ class StepScores:
         """
         scales, rows = self.scales, np.arange(len(obs))
         now = watch.past[:, -scales.sensors :]
-        mean, sigma, _ = self.transitions(watch.past, latest(watch.acts, action))
+        acts = latest(watch.acts, action)
+        mean, sigma, doubt = self.transitions(watch.past, acts)
         sigma = sigma * self.spread
         raw = bounded(((scales.scaled(obs) - now) / scales.change - mean) / sigma)
-        innovation = conditional(np.where(np.isfinite(raw), raw, self.bias), self.bias, self.whiten, sensor)
+        innovation = self.normal.conditional(raw, self._regime(watch.past, acts, doubt, action), sensor)
         moved = (mean[rows, sensor] + innovation * sigma[rows, sensor]) * scales.change[sensor]
         value = np.clip(now[rows, sensor] + moved, scales.low[sensor] - 1, scales.high[sensor] + 1)
         return value * scales.deviation[sensor] + scales.mean[sensor]
@@ -92,13 +96,13 @@ class StepScores:
         watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)
         change = (seen - now) / scales.change
-        z = bounded((bounded((change - mean) / (sigma * self.spread)) - self.bias).dot(self.whiten))
-        doubt = doubt[:, None]
-        extra = [doubt, np.arcsinh(self.places(seen))[:, None]]
+        watch.regime = self._regime(watch.past, watch.acts, doubt, action)
+        raw = bounded((change - mean) / (sigma * self.spread))
+        z = np.minimum(np.maximum(self.normal(raw, watch.regime), -self.largest), self.largest)
+        extra = [doubt[:, None], np.arcsinh(self.places(seen))[:, None]]
         if self.policy is not None:
             extra.append(self.policy(seen, now + mean * scales.change, now, action))
         values = self.channels.of(z, watch.z, scales.viewed(now), action, *extra)
-        watch.regime = self.regimes(np.concatenate([watch.past, watch.acts, doubt], axis=1))
         watch.average = averaged(watch.average, self.regimes.standard(values, watch.regime), watch.step)
         watch.z, watch.step = z, watch.step + 1
         watch.repeats = np.where(seen == now, watch.repeats + 1, 0.0)
@@ -107,6 +111,12 @@ class StepScores:
         if broken:
             guard = np.where(finite.all(axis=1, keepdims=True), guard, math.inf)
         return guard
+
+    def _regime(
+        self, past: np.ndarray, acts: np.ndarray, doubt: np.ndarray, action: np.ndarray
+    ) -> np.ndarray:
+        features = np.concatenate([past, acts, doubt[:, None]], axis=1)
+        return self.regimes(features, action.argmax(axis=1) if self.actions > 1 else None)
 
     def _judge(self, watch: Watch, guard: np.ndarray) -> np.ndarray:
         assert self.bands is not None
@@ -128,11 +138,14 @@ class StepScores:
 
     def make_bands(self, parts: list[Episodes]) -> None:
         """Whitening, then the bands of channels, then those of statistics, from clean episodes."""
-        features, raw = self._innovations(parts)
+        features, action, raw = self._innovations(parts)
         self.spread = spread(raw)
         raw = bounded(raw / self.spread)
-        self.bias, self.whiten = whitening(raw)
-        self.regimes = Regimes.fit(features, bounded((raw - self.bias) @ self.whiten), self.channels.count)
+        mean, whiten = whitening(raw)
+        z = bounded((raw - mean) @ whiten)
+        self.regimes = Regimes.fit(features, action, self.actions, z, self.channels.count)
+        regime = self.regimes(features, action if self.actions > 1 else None)
+        self.normal = Normal.fit(raw, regime, self.regimes.count)
         moments = Moments(self.regimes.count, self.channels.count)
         for part in parts:
             for _, _, watch, _ in self._walk(part):
@@ -154,12 +167,13 @@ class StepScores:
         # The farthest of all: a few episodes would otherwise set the threshold of 1 % alone.
         self.guard = 1 / np.maximum(beyond.max(axis=0), 1 / GUARD)
 
-    def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
-        """What regimes are told by, and the innovations before they are whitened, of every step."""
-        features, raw = [], []
+    def _innovations(self, parts: list[Episodes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every step what regimes are told by, features and action, and the innovations as they are."""
+        features, action, raw = [], [], []
         for part in parts:
             x, act, change = self.scales.histories(part, self.history)
             mean, sigma, doubt = self.transitions(x, act)
             features.append(np.concatenate([x, act, doubt[:, None]], axis=1))
+            action.append(act[:, -self.scales.actuators :].argmax(axis=1))
             raw.append((change - mean) / sigma)
-        return np.concatenate(features), np.concatenate(raw)
+        return np.concatenate(features), np.concatenate(action) % self.actions, np.concatenate(raw)

@@ -27,6 +27,7 @@ class Scales:
     high: np.ndarray  # (O,) highest reading, scaled
     fastest: np.ndarray  # (O,) largest change in a step, in deviations of the change
     longest: np.ndarray  # (O,) steps in a row that a reading stayed exactly the same; 0: it never did
+    switch: np.ndarray  # (O,) whether a sensor has two readings alone
     view: np.ndarray  # (O, S) directions in which the state is seen by innovations
     action_mean: np.ndarray  # (A,) of encoded actions
     action_deviation: np.ndarray  # (A,)
@@ -50,6 +51,8 @@ class Scales:
             high=scaled.max(axis=0),
             fastest=np.maximum(np.abs(moved / deviation / change).max(axis=0), 1.0),
             longest=_longest_repeats(clean),
+            switch=((obs == obs.min(axis=0)) | (obs == obs.max(axis=0))).all(axis=0)
+            & (np.ptp(obs, axis=0) > 0),
             view=_directions(scaled),
             action_mean=action.mean(axis=0),
             action_deviation=_unit(action),

@@ -15,12 +15,14 @@ A family's statistics are mean u² (what moves all channels a little) and max |u
 import numpy as np
 from jaxtyping import Float
 
+from anomaly.monitor_normal import MIDDLE
+
 RATES = np.array([1.0, 1 / 8, 1 / 64])
 # By step (65, R, 1): at first all values count alike.
 WARMING = np.maximum(RATES, 1 / np.arange(1, 66)[:, None])[:, :, None]
 FEW = 12  # sensors up to which each pair of them has a channel
 LARGEST = 30.0  # an innovation beyond this is this: one step must not blind the averages for good
-MIDDLE = 0.6745  # half of what is normal lies within so many deviations
+SWITCHED = 3.0  # the same of a sensor of two readings: that it switches says no more than how seldom it does
 
 
 class Channels:
@@ -79,23 +81,3 @@ def averaged(
     off *= WARMING.take(step, axis=0, mode="clip")
     off += mean
     return off
-
-
-def conditional(
-    raw: Float[np.ndarray, "B O"], bias: np.ndarray, whiten: np.ndarray, sensor: np.ndarray
-) -> Float[np.ndarray, " B"]:
-    """The mean of one innovation in each row given the others: ε_i = b_i − Σ P_ij (ε_j − b_j) / P_ii, j ≠ i.
-
-    P is the precision, the square of the symmetric whitening matrix.
-    """
-    precision, off = whiten @ whiten, raw - bias
-    own = precision[sensor, sensor]
-    others = (precision[sensor] * off).sum(axis=1) - own * off[np.arange(len(raw)), sensor]
-    return bias[sensor] - others / own
-
-
-def whitening(raw: Float[np.ndarray, "rows O"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (O,), and the matrix (O, O) that leaves deviation 1 and no correlation: the symmetric one, which
-    keeps each innovation as near to its own sensor as can be."""
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(raw.T)))
-    return raw.mean(axis=0), (vectors / np.sqrt(np.maximum(values, 1e-4))) @ vectors.T

@@ -99,6 +99,10 @@ def forest(clean: Episodes, seed: int) -> Score:
 
 def oracle(clean: Episodes, seed: int) -> RolloutMonitor:
     """The monitor with the true simulator in the place of its ensemble."""
+    if clean.env == "LunarLander-v3":
+        from benchmarks.monitor_lander import LanderSteps  # needs the extra box2d
+
+        return RolloutMonitor.fit(clean, Config(seed=seed), lambda scales: LanderSteps(scales, clean))
     return RolloutMonitor.fit(clean, Config(seed=seed), lambda scales: Simulator(scales, clean))
 
 

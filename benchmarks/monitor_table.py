@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.monitor_cells import NULL, POLICY, family, names_of, severe
 
 OURS, ORACLE = "monitor", "oracle"
-PASSES = 0.95  # AUROC of the oracle from which on a cell counts
+PASSES = 0.95  # AUROC of the oracle, or of any detector beside it, from which on a cell counts
 SENSORS = {"Pendulum-v1": 3, "Acrobot-v1": 6, "LunarLander-v3": 8}  # CartPole has 4
 SENSORS |= {"HalfCheetah-v5": 17, "Hopper-v5": 11, "Reacher-v5": 10, "Pusher-v5": 23}
 
@@ -109,27 +109,35 @@ def _mean(rows: list[dict[str, float]]) -> str:
 
 
 def _bars(found: dict[str, Any], is_severe: dict[str, bool]) -> list[str]:
-    """What the bars ask, over the cells that the oracle sees."""
+    """What the bars ask, over the cells that something sees."""
     seen = {
         cell: result["detectors"][OURS]
         for cell, result in found.items()
-        if cell not in (NULL, *POLICY) and result["detectors"].get(ORACLE, {"value": 1.0})["value"] >= PASSES
+        if cell not in (NULL, *POLICY) and _visible(result["detectors"])
     }
-    top = [row for cell, row in seen.items() if is_severe[cell]]
+    top = {cell: row for cell, row in seen.items() if is_severe[cell]}
     small = [row["value"] for cell, row in seen.items() if cell.endswith("x1.01")]
     named = [row["named"] for cell, row in seen.items() if family(cell) in ("bias", "stuck", "dropout")]
-    passed = sum(_passes(row) for row in top)
-    lines = [f"{len(seen)} cells that the oracle sees (AUROC {PASSES} or more; all where there is no oracle)"]
+    passed = [_passes(row) for row in top.values()]
+    lines = [f"{len(seen)} cells that a detector sees (AUROC {PASSES} or more; all where there is no oracle)"]
     if top:
-        lines.append(f"  severe: {passed} of {len(top)} have AUROC >= .95 and >= 95 % found within 10 steps")
-        oracle = [found[cell]["detectors"].get(ORACLE) for cell in seen if is_severe[cell]]
-        if all(oracle):
-            lines.append(f"    the oracle itself: {sum(map(_passes, oracle))} of {len(oracle)}")
+        lines.append(
+            f"  severe: {sum(passed)} of {len(top)} have AUROC >= .95 and >= 95 % found within 10 steps"
+        )
+        if all(ORACLE in found[cell]["detectors"] for cell in top):
+            oracle = [_passes(found[cell]["detectors"][ORACLE]) for cell in top]
+            both = sum(ours and its for ours, its in zip(passed, oracle, strict=True))
+            lines.append(f"    the oracle itself: {sum(oracle)} of {len(top)}; ours {both} of these")
     if small:
         lines.append(f"  1 % faults: AUROC {', '.join(f'{value:.3f}' for value in small)} (bar .75)")
     if named:
         lines.append(f"  sensor named for bias, stuck, dropout: {np.nanmean(named):.0%} (bar 80 %)")
     return lines
+
+
+def _visible(rows: dict[str, dict[str, float]]) -> bool:
+    """Whether the oracle or any detector tells a cell apart: an oracle that is worse excuses nobody."""
+    return ORACLE not in rows or max(row["value"] for row in rows.values()) >= PASSES
 
 
 def _passes(row: dict[str, float]) -> bool:

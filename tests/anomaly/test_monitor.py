@@ -11,7 +11,8 @@ from anomaly.monitor_env import MonitorWrapper, VectorMonitorWrapper
 from anomaly.monitor_isolation import guess
 from anomaly.monitor_live import Rule
 from anomaly.monitor_nets import Config
-from anomaly.monitor_statistics import whitening
+from anomaly.monitor_normal import Normal
+from anomaly.monitor_regimes import Regimes
 from anomaly.rollouts import after, time_matched_auroc
 from envs.faults import Fault, FaultyEnv
 from envs.recording import Episodes, record
@@ -149,17 +150,18 @@ class Scripted:
 def test_a_masked_sensor_reads_its_conditional_mean_and_does_not_run_away(monitor: RolloutMonitor) -> None:
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(4, 4))
-    kept = monitor.transitions, monitor.bias, monitor.whiten, monitor.spread
+    kept = monitor.transitions, monitor.regimes, monitor.normal, monitor.spread
     monitor.transitions = lambda obs, action: (np.zeros((len(obs), 4)), np.ones((len(obs), 4)), np.zeros(1))
     raw = rng.normal(size=(200_000, 4)) @ mix.T + np.array([0.3, 0.0, -0.2, 0.1])
-    monitor.bias, monitor.whiten = whitening(raw)
+    monitor.regimes = Regimes.none(monitor.channels.count)
+    monitor.normal = Normal.fit(raw, np.zeros(len(raw), int), 1)
     monitor.spread = np.ones(4)
     scales, start = monitor.scales, monitor.start(monitor.scales.mean[None])
     covariance = mix @ mix.T
     rest = [0, 1, 3]
     off = np.array([[0.2, -0.1, 0.0, 0.3]])
     expected = -0.2 + covariance[2, rest] @ np.linalg.solve(
-        covariance[np.ix_(rest, rest)], off[0, rest] - monitor.bias[rest]
+        covariance[np.ix_(rest, rest)], off[0, rest] - np.array([0.3, 0.0, 0.1])
     )
     obs = scales.mean + off * scales.change * scales.deviation
     obs[0, 2] = np.nan
@@ -168,7 +170,7 @@ def test_a_masked_sensor_reads_its_conditional_mean_and_does_not_run_away(monito
     np.testing.assert_allclose(moved, expected, atol=0.03)
     monitor.transitions = lambda obs, action: (np.full((1, 4), 1e9), np.ones((1, 4)), np.zeros(1))
     most = monitor.foretold(start, obs, np.zeros((1, 2)), np.array([2]))
-    monitor.transitions, monitor.bias, monitor.whiten, monitor.spread = kept
+    monitor.transitions, monitor.regimes, monitor.normal, monitor.spread = kept
     np.testing.assert_allclose(most, (scales.high[2] + 1) * scales.deviation[2] + scales.mean[2])
 
 
