@@ -31,8 +31,13 @@ PICTURES = gan.Config(width=32, run=RunConfig(steps=9_000, evaluate_every=1_500,
 
 GAN = {
     # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little.
+    # With labels: of 270 samples without them, the shares of the ten digits differ by chance from those of the
+    # test rows, and by that alone even rows of the training part come to 0.5 to 2.6 times the floor.
     "digits": gan.Config(
-        network="dense", r1=0.3, run=RunConfig(steps=8_000, evaluate_every=500, log_every=100)
+        network="dense",
+        conditional=True,
+        r1=0.3,
+        run=RunConfig(steps=8_000, evaluate_every=500, log_every=100),
     ),
     "mnist": PICTURES,
     "fashion_mnist": PICTURES,
