@@ -130,7 +130,7 @@ class GAN(nn.Module):
         if network == "conv" and len(form.shape) == 2:
             raise InputError("a row is a sequence, the convolutions of a GAN expect pictures")
         if cfg.conditional and form.classes < 2:
-            raise InputError(f"the data has {form.classes} labels, a conditional GAN expects 2 or more")
+            raise InputError(f"data has {form.classes} labels, a conditional GAN expects 2: --no-conditional")
         self.register_buffer("form", form.pack())
         self.latent, self.classes = cfg.latent, form.classes if cfg.conditional else 0
         self.scale = Scale(form.columns)
