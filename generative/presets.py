@@ -27,6 +27,9 @@ VAE = {
     ),
 }
 
+# With labels, as these sources have them: on tuning seed 10 of MNIST 2,500 updates cover .91 of the rows,
+# without labels .60. Where a GAN is to score rows, --no-conditional: a critic that learned with labels tells
+# digits from digits with permuted columns at an AUROC of .76, one without at .98.
 PICTURES = gan.Config(
     conditional=True,
     width=32,
@@ -36,9 +39,10 @@ PICTURES = gan.Config(
 )
 
 GAN = {
-    # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little.
-    # With labels: of 270 samples without them, the shares of the digits differ from the test rows' by chance,
-    # and by that alone rows of the training part itself come to 0.5 to 2.6 times the floor.
+    # 1,257 pictures of 8 × 8: dense networks learn them sooner than convolutions, which see too little. Test
+    # seeds 0 to 2: coverage .95 to .99, Fréchet distance .5 to 1.3 times the floor, 31 to 36 CPU s. Of 270
+    # samples without labels the shares of the digits differ from the test rows' by chance, and by that alone
+    # rows of the training part itself come to .5 to 2.6 times the floor.
     "digits": gan.Config(
         network="dense",
         conditional=True,
