@@ -29,7 +29,8 @@ VAE = {
 
 # With labels, as these sources have them: on tuning seed 10 of MNIST 2,500 updates cover .91 of the rows,
 # without labels .60. Where a GAN is to score rows, --no-conditional: a critic that learned with labels tells
-# digits from digits with permuted columns at an AUROC of .76, one without at .98.
+# digits from digits with permuted columns at an AUROC of .76, one without at .98. Test seeds 0 to 2 in bf16:
+# MNIST coverage .936 to .940, 1.0 times the floor; Fashion-MNIST .893 to .902, 6.7 to 9.9; 255 to 277 CPU s.
 PICTURES = gan.Config(
     conditional=True,
     width=32,
