@@ -27,6 +27,7 @@ from generative import data, registry, vae
 from generative.judge import judge_of
 from generative.parts.rows import Form
 from generative.quality import quality, test_rows, unseen_rows
+from training.device import Precision
 from training.errors import InputError
 from training.optim import OptimConfig
 from training.run import RunConfig
@@ -52,11 +53,14 @@ def explain(kind: str, table: data.Table, seed: int) -> tuple[float, float, floa
     return float(error), float(roc_auc_score(np.repeat([0, 1], len(test)), score)), seconds
 
 
-def sampled(kind: str, table: data.Table, seed: int) -> tuple[float, float, float, float, float]:
+def sampled(
+    kind: str, table: data.Table, seed: int, precision: Precision | None = None
+) -> tuple[float, float, float, float, float]:
     """Coverage, Fréchet distance, the floor's, least share of a label, CPU seconds; of the last model."""
     fit, select, test = registry.parts(table, seed)
     cfg = registry.preset(kind, table.source)
-    cfg = replace(cfg, run=replace(cfg.run, seed=seed, device="cpu"))
+    run = replace(cfg.run, seed=seed, device="cpu", precision=precision or cfg.run.precision)
+    cfg = replace(cfg, run=run)
     start = time.process_time()
     learner = registry.new_learner(kind, cfg, table, fit)
     for _ in registry.module(kind).train(cfg, learner):
@@ -140,13 +144,15 @@ def speed() -> None:
     print(f"| ours | {ours:,.0f} |\n| pythae 0.1.2 | {theirs:,.0f} |\n| ratio | {ratio:.2f} |")
 
 
-def print_samples(table: data.Table, seeds: Sequence[int], kinds: Sequence[str]) -> None:
+def print_samples(
+    table: data.Table, seeds: Sequence[int], kinds: Sequence[str], precision: Precision | None
+) -> None:
     """Prints a row for every model and seed."""
     print("| model | data | seed | coverage | Fréchet over floor | least label | CPU s |")
     print("|---|---|---|---|---|---|---|")
     for kind in kinds:
         for seed in seeds:
-            coverage, distance, floor, least, seconds = sampled(kind, table, seed)
+            coverage, distance, floor, least, seconds = sampled(kind, table, seed, precision)
             print(
                 f"| {kind} | {table.source} | {seed} | {coverage:.3f} | {distance / floor:.2f}"
                 f" ({distance:.3f} / {floor:.3f}) | {100 * least:.1f} % | {seconds:.1f} |",
@@ -177,6 +183,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--samples", action="store_true", help="judge samples")
     parser.add_argument("--only", nargs="+", choices=SAMPLING, help="the models whose samples are judged")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of the models' updates")
     parser.add_argument("--speed", action="store_true", help="time the VAE beside pythae")
     told = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,7 +192,7 @@ def main() -> None:
         if told.speed:
             speed()
         elif told.samples:
-            print_samples(data.load(told.data), seeds, told.only or SAMPLING)
+            print_samples(data.load(told.data), seeds, told.only or SAMPLING, told.precision)
         else:
             print_explained(data.load(told.data), seeds)
     except InputError as error:

@@ -12,7 +12,7 @@ al., arXiv:1802.05957); the third the penalty of Gulrajani et al. (arXiv:1704.00
 A label enters G beside z and D as a projection (Miyato and Koyama, arXiv:1802.05637).
 
 Samples come from the moving average of G. A guard measures how much of the data they cover, and takes G back
-to the average that covered most when more than half of that is lost.
+to the average that covered most when more than half of that is lost. In bf16, penalties stay in fp32.
 
     lab train gan --data digits
 """
@@ -70,14 +70,11 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(steps=5_000, evaluate_every=500, log_every=100))
 
     def __post_init__(self) -> None:
-        if self.run.precision in ("bf16", "fp16"):
-            raise InputError(
-                f"precision is {self.run.precision}, expected fp32 or tf32: penalties need their digits"
-            )
+        if self.run.precision == "fp16":
+            raise InputError("precision is fp16, expected fp32, tf32 or bf16: losses would have to be scaled")
         if self.run.mode == "compile":
             raise InputError("mode is compile, expected eager: penalties are differentiated twice")
-        sizes = ("latent", "hidden", "width", "batch", "lr", "critic_steps", "r1_every")
-        check_positive(self, *sizes)
+        check_positive(self, "latent", "hidden", "width", "batch", "lr", "critic_steps", "r1_every")
         check_not_negative(self, "r1", "penalty", "guard_every")
         check_share(self, "decay")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or not self.hidden:
@@ -134,7 +131,7 @@ class GAN(nn.Module):
         if network == "conv" and len(form.shape) == 2:
             raise InputError("a row is a sequence, the convolutions of a GAN expect pictures")
         if cfg.conditional and form.classes < 2:
-            raise InputError(f"the data has {form.classes} labels, a conditional GAN expects 2 or more")
+            raise InputError(f"data has {form.classes} labels, a conditional GAN expects 2: --no-conditional")
         self.register_buffer("form", form.pack())
         self.latent, self.classes = cfg.latent, form.classes if cfg.conditional else 0
         self.scale = Scale(form.columns)
@@ -145,10 +142,7 @@ class GAN(nn.Module):
 
     def fit_scale(self, x: Num[Tensor, "B D"]) -> None:
         """Pictures are stretched to 0 .. 1, columns of a table standardised."""
-        if self.generator.bounded:
-            self.scale.stretch(x)
-        else:
-            self.scale.standardise(x)
+        (self.scale.stretch if self.generator.bounded else self.scale.standardise)(x)
 
     def scaled(self, x: Num[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Rows as the networks see them, on their device."""
@@ -223,7 +217,12 @@ class Learner:
         self.step = self.rescues = 0
         self.coverage = 0.0  # the best that the guard has seen
         self.best: dict[str, Tensor] = {}  # the averaged generator that reached it
-        self.criticise, self.improve = fast(self._criticise, cfg.run.mode), fast(self._improve, cfg.run.mode)
+        self.regular = cfg.loss == "nonsaturating" and cfg.r1 > 0  # whether R1 comes now and then
+        mode, precision = cfg.run.mode, cfg.run.precision
+        self.draw = fast(lambda z, y: self.model.generator(z, y).float(), mode, precision)
+        self.improve = fast(self._improve, mode, precision)
+        self.criticise = fast(self._criticise, mode, precision)
+        self.penalise = fast(self._criticise, mode)  # penalties need the digits of fp32
 
     def update(self) -> Metrics:
         """Steps of the critic, then one of the generator with the critic's last samples."""
@@ -232,10 +231,12 @@ class Learner:
             index = self.order.draw(len(self.x), self.cfg.batch)
             z = torch.randn(len(index), self.cfg.latent, generator=self.random, device=self.device)
             y = None if self.y is None else self.y[index]
-            samples = mine(self.model.generator(z, y))  # batch normalisation sees the rows of all processes
+            samples = mine(self.draw(z, y))  # batch normalisation sees the rows of all processes
             x, y = self.x[mine(index)], None if y is None else mine(y)
-            due = (self.step * self.cfg.critic_steps + n) % self.cfg.r1_every == 0
-            metrics |= self.criticise(x, samples.detach(), y, due, self._share(len(index)))
+            due = self.regular and (self.step * self.cfg.critic_steps + n) % self.cfg.r1_every == 0
+            share = self._share(len(index))
+            criticise = self.penalise if due or share is not None else self.criticise
+            metrics |= criticise(x, samples.detach(), y, due, share)
         metrics |= self.improve(samples, y)
         self.average.update(self.model.generator)
         return metrics
@@ -246,11 +247,10 @@ class Learner:
     ) -> Metrics:  # fmt: skip
         """One step of the critic; `due` says whether R1 is, `share` how far x̃ is on the way from g to x."""
         cfg, critic = self.cfg, self.model.critic
-        penalise = cfg.loss == "nonsaturating" and due and cfg.r1 > 0
-        x = x.requires_grad_(penalise)
-        true, false = critic(torch.cat([x, samples]), None if y is None else y.repeat(2)).chunk(2)
+        x = x.requires_grad_(due)
+        true, false = critic(torch.cat([x, samples]), None if y is None else y.repeat(2)).float().chunk(2)
         loss, metrics = critic_loss(true, false, cfg.loss)
-        if penalise:
+        if due:
             extra, more = r1_loss(slope(true, x), gamma=cfg.r1 * cfg.r1_every)
             loss, metrics = loss + extra, metrics | more
         if share is not None:
@@ -268,7 +268,7 @@ class Learner:
 
     def _improve(self, samples: Float[Tensor, "B D"], y: Int[Tensor, " B"] | None) -> Metrics:
         """One step of the generator that made these samples."""
-        loss, metrics = generator_loss(self.model.critic(samples, y), self.cfg.loss)
+        loss, metrics = generator_loss(self.model.critic(samples, y).float(), self.cfg.loss)
         metrics["grad/generator_norm"] = self.generator_optimizer.descend(loss, MAX_NORM)
         return metrics
 

@@ -69,6 +69,42 @@ def test_r1_comes_every_few_updates_and_weighs_as_if_always() -> None:
     assert [("critic/r1" in m) for m in learner.seen] == [True, False, False, True, False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("loss", "kinds"),
+    [
+        (
+            "nonsaturating",
+            "32 16 16 16 16 16 32 16",
+        ),  # steps of critic and generator in turn, every third with R1
+        ("hinge", "16 16 16 16 16 16 16 16"),
+        ("wasserstein", "32 32 16 32 32 16 32 32 16 32 32 16"),  # x̃ by itself, in every step
+    ],
+)
+def test_steps_with_a_penalty_are_in_fp32_where_others_are_in_bf16(loss: gan.Loss, kinds: str) -> None:
+    run = RunConfig(steps=4, device="cpu", precision="bf16")
+    learner = gan.Learner(gan.Config(loss=loss, hidden=(64, 64), r1_every=3, run=run), ring(200))
+    seen: list[str] = []
+    learner.model.critic.head.register_forward_hook(lambda *told: seen.append(str(8 * told[2].itemsize)))
+    weights = [p for p in learner.model.parameters() if p.requires_grad and p.dim() > 1]
+    before = [weight.clone() for weight in weights]
+    for _, metrics in gan.train(learner.cfg, learner):
+        assert all(value.isfinite() for value in metrics.values())
+        assert metrics["loss/critic"].dtype == torch.float32
+    assert " ".join(seen) == kinds
+    assert not any(torch.equal(old, new) for old, new in zip(before, weights, strict=True))
+
+
+def test_the_losses_in_bf16_are_those_in_fp32_to_three_digits() -> None:
+    curves = []
+    for precision in ("fp32", "bf16"):
+        run = RunConfig(steps=40, device="cpu", precision=precision)
+        learner = gan.Learner(gan.Config(hidden=(64, 64), guard_every=0, run=run), ring(200))
+        seen = [metrics for _, metrics in gan.train(learner.cfg, learner)]
+        curves.append(torch.tensor([[m["loss/critic"], m["loss/generator"]] for m in seen]))
+    assert not torch.equal(*curves)
+    torch.testing.assert_close(*curves, rtol=0, atol=0.01)
+
+
 def test_hinge_critics_have_a_largest_singular_value_of_one() -> None:
     y = torch.arange(200) % 3
     critic = learned(ring(200), y, loss="hinge", steps=30, conditional=True).model.critic

@@ -109,8 +109,10 @@ CASES = {
     "autoencoder": ("--data digits --steps 150", (100,)),
     "denoiser": ("--data digits --steps 100 --evaluate-every 40", (57,)),
     "gan": ("--data digits --steps 120 --evaluate-every 50 --guard-every 30", (1, 77)),
-    "gan of convolutions with labels and spectral normalisation": (
-        "--data digits --steps 40 --network conv --width 8 --loss hinge --conditional --evaluate-every 15",
+    "gan without labels in bf16": ("--data digits --steps 50 --no-conditional --precision bf16", (33,)),
+    "gan of convolutions with labels and spectral normalisation in bf16": (
+        "--data digits --steps 40 --network conv --width 8 --loss hinge --conditional --evaluate-every 15"
+        " --precision bf16",
         (23,),
     ),
     "som": ("--data digits --steps 100 --evaluate-every 40", (57,)),

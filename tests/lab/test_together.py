@@ -111,9 +111,10 @@ def test_other_models_too(kind: str, tmp_path: Path) -> None:
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         # A bias below batch normalisation has a gradient of rounding alone, of which Adam makes steps as long
-        # as its learning rate, in either direction; the mean that is kept above it follows.
+        # as its learning rate, in either direction; the mean that is kept above it follows. A weight whose
+        # gradient is nearly nothing for a step or two may be that far off.
         rounding = f"{_next_layer(name)}.running_mean" in one or name.endswith("running_mean")
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2 * 20 * 1e-3 if rounding else 1e-3)
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2 * 20 * 1e-3 if rounding else 2e-3)
     assert same(two, weights(tmp_path / "two/rank_1"))
 
 
