@@ -15,6 +15,7 @@ from anomaly.monitor_state import Watch
 
 BACK = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # steps before now from which on a sensor may have been wrong
 SMALL = 0.1  # share of the largest deviation that still counts as none
+STANDING = ("stuck", "dropout")  # kinds that one good reading among them would hide
 SUSPECTS = 12  # sensors that are tried, where there are more: those with the largest innovations
 SETTLED = 3  # readings that a guess at the kind of fault needs
 
@@ -44,11 +45,19 @@ class Finding:
 
 
 def isolate(
-    scorer: Scorer, base: Watch, obs: Float[np.ndarray, "W O"], action: Float[np.ndarray, "W A"]
+    scorer: Scorer,
+    base: Watch,
+    obs: Float[np.ndarray, "W O"],
+    action: Float[np.ndarray, "W A"],
+    since: int = 0,
 ) -> Finding:
-    """Names the sensor; `base` is the state (of one episode) before the W readings and encoded actions."""
+    """Names the sensor; `base` is the state (of one episode) before the W readings and encoded actions.
+
+    What is wrong has been so for `since` steps at least.
+    """
     steps = len(obs)
-    starts = np.array([steps - back for back in BACK if back <= steps])
+    backs = [back for back in BACK if back <= steps]
+    starts = steps - np.array([back for back in backs if back > since] or backs[-1:])
     tried = _suspects(scorer, base, obs, action)
     sensor, start = (grid.ravel() for grid in np.meshgrid(tried, starts, indexing="ij"))
     cases = np.arange(len(sensor))
@@ -74,6 +83,9 @@ def isolate(
     off = np.abs(obs[begin:, found] - used[begin:, case])
     begin += int((~(off <= SMALL * off.max())).argmax())  # the start may lie a few good readings before
     kind = guess(obs[begin:, found], used[begin:, case])
+    sure = slice(max(0, steps - 1 - since), steps)  # wrong without a doubt
+    if since and (stands := guess(obs[sure, found], used[sure, case])) in STANDING:
+        kind = stands
     return Finding(found, kind, steps - 1 - begin, float(worst[case]), watch.rows(cases[case : case + 1]))
 
 

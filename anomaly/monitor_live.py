@@ -89,7 +89,7 @@ class Live:
         if begun is not None and first is not None:
             self._restart(begun, first)
             score[begun] = 0.0
-        above = score > self._scorer.threshold
+        above = ~(score <= self._scorer.threshold)
         if not np.logical_or.reduce(above | self.alarm):
             self.quiet += 1
             return Verdict(score, above, above, list(self.finding), shown)
@@ -141,12 +141,13 @@ class Live:
     def _isolate(self, row: int) -> Finding:
         """From the older copy of the state, or from where the episode began."""
         assert self._watch is not None
-        age = int(self._watch.step[row])
+        age, since = int(self._watch.step[row]), int(self.since[row])
         copied = max(0, (self._clock - 1) // SNAPSHOT - 1)
         back = self._clock - SNAPSHOT * copied  # steps since the older copy
         if age < back:
-            return isolate(self._scorer, self._begun[row], *self._window(row, age))
-        return isolate(self._scorer, self._copies[0].rows(np.array([row])), *self._window(row, back))
+            return isolate(self._scorer, self._begun[row], *self._window(row, age), since)
+        copy = self._copies[0].rows(np.array([row]))
+        return isolate(self._scorer, copy, *self._window(row, back), since)
 
     def _window(self, row: int, back: int) -> tuple[np.ndarray, np.ndarray]:
         recent = list(self._seen)[len(self._seen) - back :]

@@ -21,6 +21,7 @@ from anomaly.monitor_statistics import LARGEST, SWITCHED, Channels, averaged, bo
 from envs.recording import Episodes
 
 PRIOR = 50.0  # clean steps that all regimes together count as in each
+FARTHEST = 1e6  # deviations from the mean: what is farther is no reading, and counts as one that is no number
 ACTIONS = 8  # discrete actions up to which each has regimes of its own
 GUARD = 10.0  # largest weight of what no sensor gives: one deviation beyond the range counts as 7
 
@@ -56,9 +57,9 @@ class StepScores:
         return found
 
     def start(self, obs: Float[np.ndarray, "B O"]) -> Watch:
-        """The state of episodes that start with the given observations; what is no number counts as usual."""
+        """The state of episodes that start with these observations; what is no reading counts as usual."""
         seen = self.scales.scaled(obs)
-        seen = np.where(np.isfinite(seen), seen, 0.0)
+        seen = np.where(np.abs(seen) < FARTHEST, seen, 0.0)
         return Watch.of(seen, self.history, self.scales.actuators, self.channels.count)
 
     def step(
@@ -80,7 +81,9 @@ class StepScores:
         acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, acts)
         sigma = sigma * self.spread
-        raw = bounded(((scales.scaled(obs) - now) / scales.change - mean) / sigma)
+        seen = scales.scaled(obs)
+        seen = np.where(np.abs(seen) < FARTHEST, seen, np.nan)
+        raw = bounded(((seen - now) / scales.change - mean) / sigma)
         innovation = self.normal.conditional(raw, self._regime(watch.past, acts, doubt, action), sensor)
         moved = (mean[rows, sensor] + innovation * sigma[rows, sensor]) * scales.change[sensor]
         value = np.clip(now[rows, sensor] + moved, scales.low[sensor] - 1, scales.high[sensor] + 1)
@@ -90,8 +93,8 @@ class StepScores:
         scales, sensors = self.scales, self.scales.sensors
         now = watch.past[:, -sensors:]
         seen = scales.scaled(obs)
-        if broken := not math.isfinite(np.add.reduce(seen, axis=None)):
-            finite = np.isfinite(seen)
+        if broken := not np.maximum.reduce(np.abs(seen), axis=None) < FARTHEST:
+            finite = np.abs(seen) < FARTHEST
             seen = np.where(finite, seen, now)
         watch.acts = latest(watch.acts, action)
         mean, sigma, doubt = self.transitions(watch.past, watch.acts)

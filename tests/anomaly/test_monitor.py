@@ -188,6 +188,20 @@ def test_the_broken_sensor_is_named_and_replaced(monitor: RolloutMonitor) -> Non
     np.testing.assert_allclose(obs, true, atol=0.05)
 
 
+def test_a_sensor_that_stands_still_is_called_stuck_once_there_is_more_to_see(
+    monitor: RolloutMonitor,
+) -> None:
+    broken = MonitorWrapper(FaultyEnv(make_one(ENV), Fault(kind="stuck", sensors=(2,), onset=20)), monitor)
+    obs, _ = broken.reset(seed=7)
+    kinds = []
+    for _ in range(40):
+        obs, *_, info = broken.step(int(balance(torch.from_numpy(obs)[None])[0]))
+        if finding := info["monitor"].finding:
+            kinds.append((finding.sensor, finding.kind))
+    assert kinds[0] == (2, "unknown")
+    assert kinds[-1] == (2, "stuck")
+
+
 def test_what_a_reading_does_tells_the_kind_of_fault() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=20)
@@ -302,6 +316,26 @@ def test_a_reading_that_is_no_number_is_an_alarm_and_leaves_no_trace(monitor: Ro
     assert np.isfinite(monitor.update(played.next_obs[1], played.action[1]).score)
     monitor.update(np.full(4, np.nan))
     assert np.isfinite(monitor.update(played.next_obs[0], played.action[0]).score)
+
+
+@pytest.mark.parametrize("huge", [1e9, 1e30, -1e300])
+def test_a_reading_beyond_all_reason_is_an_alarm_and_leaves_no_trace(
+    huge: float, monitor: RolloutMonitor
+) -> None:
+    played = episodes(range(500, 501))
+    watched = [monitor.apart() for _ in range(2)]
+    for step in range(20):
+        readings = [played.next_obs[step].astype(float) for _ in watched]
+        if step == 5:
+            readings[0][1], readings[1][1] = huge, np.nan
+        if step == 0:
+            for one in watched:
+                one.update(played.obs[0])
+        verdicts = [one.update(obs, played.action[step]) for one, obs in zip(watched, readings, strict=True)]
+        assert verdicts[0].score == verdicts[1].score  # as of one that is no number
+        assert (verdicts[0].score == math.inf) == (step == 5)
+        for one in watched:
+            one.rearm()
 
 
 def test_a_monitor_is_the_same_after_saving(monitor: RolloutMonitor, tmp_path: Path) -> None:
