@@ -35,6 +35,7 @@ from anomaly.monitor_state import Scales, check_clean
 from envs.recording import Episodes
 from training.checkpoint import load_model, save_model
 from training.config import from_dict
+from training.device import on_one_thread
 from training.errors import InputError
 from training.seeds import numpy_generator
 from training.state import pack, unpack
@@ -61,6 +62,7 @@ class RolloutMonitor(StepScores):
         self._outgrown = False  # whether it was told that an episode is longer than the promise
 
     @staticmethod
+    @on_one_thread()
     def fit(
         clean: Episodes,
         cfg: Config | None = None,
@@ -97,6 +99,7 @@ class RolloutMonitor(StepScores):
         monitor.make_bands([select])
         return monitor
 
+    @on_one_thread()
     def calibrate(self, clean: Episodes, alpha: float = 0.05) -> None:
         """Sets the threshold so that at most a share alpha of clean episodes raises any alarm.
 
@@ -114,6 +117,7 @@ class RolloutMonitor(StepScores):
         longest = int(clean.length.max()) if clean.truncated.any() else 0
         self.promise = Promise.of_episodes(self.score(clean), alpha, longest)
 
+    @on_one_thread()
     def calibrate_endless(self, clean: Episodes, run_length: int) -> None:
         """Sets the threshold so that false alarms are at least `run_length` steps apart, in the mean.
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
@@ -88,6 +89,17 @@ def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, tuple):
             yield from _tensors(value)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """For what is made of many small products, for which several threads wait longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def set_process(threads: int = 1, precision: Precision = "fp32") -> None:

@@ -65,3 +65,14 @@ def test_numbers_below_the_normal_range_become_zero() -> None:
     assert tiny.mul(0.5).all()
     device.set_process()
     assert not tiny.mul(0.5).any()
+
+
+def test_what_is_done_on_one_thread_gives_the_others_back() -> None:
+    torch.set_num_threads(2)
+
+    @device.on_one_thread()
+    def counted() -> int:
+        return torch.get_num_threads()
+
+    assert (counted(), torch.get_num_threads()) == (1, 2)
+    assert (counted(), torch.get_num_threads()) == (1, 2)
