@@ -143,7 +143,8 @@ class Scales:
             found = found.reshape(rows, -1)
             known = found.shape[1] == self.actuators and math.isfinite(np.add.reduce(found, axis=None))
         if not known or len(found) != rows:
-            what = f"of {self.actions} from {self.first} on" if self.actions else f"({self.actuators},)"
+            numbers = f"({self.actuators},) of finite numbers"
+            what = f"of {self.actions} from {self.first} on" if self.actions else numbers
             raise InputError(f"action is {action!r}, expected one {what} for each of {rows} observations")
         return self.encode(found)
 

@@ -28,6 +28,7 @@ from training.errors import InputError
 from training.files import writing
 
 Act = Callable[[Tensor], Tensor]
+AnyAct = Callable[[Tensor], Tensor | np.ndarray]  # of who knows no torch
 """Observations (N, O) to actions (N,) or (N, A). One that remembers has a method `begin`, which is called
 before the first observations of episodes."""
 
@@ -148,7 +149,7 @@ def _whole(array: np.ndarray) -> bool:
 
 
 def record(
-    act: Act,
+    act: AnyAct,
     env: str,
     seeds: Sequence[int],
     faults: Sequence[Fault] | None = None,
@@ -162,7 +163,12 @@ def record(
     Every call of `act` sees all episodes, those that ended too, so that what it does in one depends on
     nothing that happens in another. Episodes are cut (truncated) after `max_steps`; by default after
     UNLIMITED where the environment has no time limit of its own.
+
+    Raises:
+        InputError: for an environment that is not named, and without seeds.
     """
+    if not isinstance(env, str):
+        raise InputError(f"env is {env!r}, expected a Gymnasium id or module:Class")
     envs: list[gym.Env] = [Replayable(make_one(env), i) for i in range(len(seeds))]
     if faults is not None:
         envs = [FaultyEnv(one, fault) for one, fault in zip(envs, faults, strict=True)]
@@ -179,7 +185,7 @@ def record(
     live = list(range(len(envs)))
     getattr(act, "begin", lambda: None)()
     while live:
-        action = spaces.to_env(act(torch.from_numpy(obs).to(device)).cpu().numpy())
+        action = spaces.to_env(_array(act(torch.from_numpy(obs).to(device))))
         seen, obs = obs, obs.copy()
         live = [i for i in live if not _step(envs[i], i, seen, action, obs, played[i], max_steps, kept)]
     for one in envs:
@@ -206,12 +212,16 @@ def record(
 
 
 def act_once(
-    act: Act, obs: np.ndarray, spaces: Spaces, device: torch.device | str = "cpu"
+    act: AnyAct, obs: np.ndarray, spaces: Spaces, device: torch.device | str = "cpu"
 ) -> int | np.ndarray:
     """The action of `act` on one observation, as the environment wants it."""
     shown = torch.from_numpy(np.float32(obs)).reshape(1, -1).to(device)
-    action = spaces.to_env(act(shown).cpu().numpy())[0]
+    action = spaces.to_env(_array(act(shown)))[0]
     return int(action) if spaces.discrete else action
+
+
+def _array(action: Tensor | np.ndarray) -> np.ndarray:
+    return action.cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
 
 
 def _step(

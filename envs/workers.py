@@ -12,10 +12,11 @@ again and plays its episode again: whoever learns does not notice.
 """
 
 import multiprocessing as mp
+import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,6 +30,7 @@ from envs.replayable import LIMIT_S, Replayable, where
 from training.errors import InputError
 from training.seeds import seed_global
 
+ALONE_S = 2.0  # seconds without an order after which a worker asks whether who started it still lives
 RESTARTS = 3  # a worker that dies more often has a cause that does not go away
 
 
@@ -189,12 +191,22 @@ def _serve(make: Callable[[int], Replayable], index: int, pipe: Connection) -> N
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what that process does, should it have forked late
     try:
         env = make(index)
-        while True:
-            pipe.send((True, _do(env, *pipe.recv())))
+        for order in _orders(pipe):
+            pipe.send((True, _do(env, *order)))
     except (EOFError, OSError):
         return
     except InputError as error:
         pipe.send((False, str(error)))
+
+
+def _orders(pipe: Connection) -> Iterator[tuple[str, Any]]:
+    """Orders until the pipe ends, or who started this process does: later workers hold its pipe open."""
+    learner = os.getppid()
+    while True:
+        while not pipe.poll(ALONE_S):
+            if os.getppid() != learner:
+                return
+        yield pipe.recv()
 
 
 def _do(env: Replayable, order: str, told: Any) -> Any:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -8,6 +9,7 @@ import torch
 from envs.drawing import frame, render
 from envs.faults import Fault
 from envs.recording import Episodes, record
+from tests.processes import run
 from training.errors import InputError
 
 
@@ -126,3 +128,21 @@ def test_what_cannot_be_drawn_is_told_in_one_line() -> None:
 
     with pytest.raises(InputError, match="cannot be drawn here: no device"):
         frame(Blind())
+
+
+def test_a_policy_may_give_arrays() -> None:
+    def tensors(obs: torch.Tensor) -> torch.Tensor:
+        return (obs[:, 2] > 0).long()
+
+    one, other = (record(act, "CartPole-v1", range(2)) for act in (tensors, lambda obs: tensors(obs).numpy()))
+    np.testing.assert_array_equal(one.action, other.action)
+
+
+def test_an_environment_is_named(tmp_path: Path) -> None:
+    script = """
+import gymnasium as gym
+from envs.recording import record
+record(lambda obs: obs, gym.make("CartPole-v1"), range(2))
+"""
+    said = run(sys.executable, "-c", script, cwd=tmp_path).stderr  # here the type alone would be refused
+    assert said.strip().endswith("expected a Gymnasium id or module:Class")

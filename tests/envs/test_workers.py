@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -18,6 +20,7 @@ from envs import Transition, VectorEnv, make
 from envs.replayable import Replayable
 from envs.vector import make_one
 from envs.workers import Workers
+from tests.processes import ENVIRONMENT
 from training.errors import InputError
 
 
@@ -223,3 +226,35 @@ def test_a_worker_ends_though_the_learner_that_started_it_does_not_at_once() -> 
 
 def _cartpole(index: int) -> Replayable:
     return Replayable(make_one("CartPole-v1"), index)
+
+
+RUN = """
+import sys, time
+from envs import make
+envs = make("processes/CartPole-v1", 3, 0)
+print(*[worker._process.pid for worker in envs._envs._workers], flush=True)
+time.sleep(60)
+"""
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_workers_end_when_the_run_that_started_them_is_killed(tmp_path: Path) -> None:
+    told = [sys.executable, "-c", RUN]
+    with subprocess.Popen(told, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path) as run:
+        assert run.stdout is not None
+        workers = [int(word) for word in run.stdout.readline().split()]
+        assert len(workers) == 3
+        assert all(map(_runs, workers))
+        run.kill()
+    deadline = time.monotonic() + 30
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(_runs, workers))
