@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 INK, QUIET, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 NORMAL = "#2b6cb0"
+LEGEND = 56  # letters of a legend that are as wide as a small figure, each name's line counting as six
 FAULTS = ("#c2410c", "#7c3aed", "#0f766e", "#be185d", "#a16207")
 
 STYLE: dict[Any, Any] = {  # Matplotlib's stub spells out three hundred keys
@@ -97,9 +99,11 @@ def curves(lines: Mapping[str, np.ndarray], label: str) -> str:
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         if len(lines) > 1:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines))
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns)
 
-    return draw(paint, 4.6, 2.5)
+    longest = max(len(plain(name)) for name in lines)
+    columns = max(1, min(len(lines), LEGEND // (longest + 6)))
+    return draw(paint, 4.6, 2.5 + 0.2 * (math.ceil(len(lines) / columns) - 1))
 
 
 def layers(lines: Mapping[str, np.ndarray], label: str) -> str:

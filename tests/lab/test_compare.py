@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents import ppo
 from lab.commands import compare, evaluate, report, resume, train
+from lab.figures import curves
 from tests.processes import ENVIRONMENT
 from training.errors import InputError
 from training.folder import RunFolder
@@ -168,3 +171,14 @@ def test_a_set_of_seeds_is_evaluated_and_reported_as_one(
 def test_a_folder_of_unlike_runs_is_no_set(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         evaluate.main([str(tmp_path)])
+
+
+def test_a_figure_of_many_runs_has_room_for_all_their_names() -> None:
+    line = np.array([[0.0, 1.0], [1.0, 2.0]])
+    names = [f"runs/a-name-that-is-long/seed_{seed}" for seed in range(6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Matplotlib warns where a legend leaves no room to draw in
+        svg = curves(dict.fromkeys(names, line), "policy/kl")
+    assert all(name in svg for name in names)
+    lefts = [float(x) for x in re.findall(r'<text[^>]*x="([-\d.]+)"', svg)]
+    assert min(lefts) >= 0
