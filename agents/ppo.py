@@ -67,9 +67,7 @@ class Config:
     normalise_obs: bool = False  # observations by their running mean and deviation
     normalise_reward: bool = False  # rewards by the deviation of their discounted sum
     kl_stop: float = 0.0  # no more epochs on a rollout when KL(π_old | π) is past this; 0: always all
-    average: float = (
-        0.0  # per-iteration decay of the averaged weights used in evaluations; 0: use the last weights
-    )
+    average: float = 0.0  # decay per iteration of averaged weights, for evaluations; 0: the last weights
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:

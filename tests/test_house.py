@@ -132,3 +132,14 @@ def test_the_package_list_is_complete() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {str(p.parent.relative_to(ROOT)).replace("/", ".") for p in FILES if p.name == "__init__.py"}
     assert listed == found
+
+
+SETTING = re.compile(  # whose comment the formatter has moved down
+    r"^    \w+: [^\n]*[(\[]\n[^\n]*  # |^    \w+: [^\n]*\[\n[^\n]*\n    \]  # ", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_what_a_setting_means_stands_on_its_line_where_help_finds_it(path: Path) -> None:
+    if "@dataclass" in (text := path.read_text()):
+        assert not SETTING.findall(text)

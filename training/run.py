@@ -23,9 +23,7 @@ class RunConfig:
     evaluate_every: int = 10_000  # steps between evaluations; 0: only at the end
     stop_at: float | None = None  # stop when an evaluation's score reaches this
     patience: int = 0  # stop after so many evaluations without a new best, which is then the model; 0: never
-    if_nan: Literal["stop", "skip", "roll-back"] = (
-        "stop"  # what to do when a loss or gradient is not finite (that update is never applied)
-    )
+    if_nan: Literal["stop", "skip", "roll-back"] = "stop"  # when a loss or gradient is not finite
     save_every_s: float = 60.0  # seconds between saved models, beside one at every evaluation
     init_from: str | None = None  # a run whose weights are the beginning, where names and shapes fit
     freeze: tuple[str, ...] = ()  # parts of what was taken over that stay as they are: encoder

@@ -27,9 +27,7 @@ HEADER = ("set", "runs", "mean", "median", "interquartile mean")
 class Compare:
     """What `lab compare` is told."""
 
-    sets: tyro.conf.Positional[
-        tuple[Path, ...]
-    ]  # a run, or a folder of runs as `--seeds` leaves it; two or more
+    sets: tyro.conf.Positional[tuple[Path, ...]]  # runs, or folders of runs as `--seeds` leaves them
     out: Path | None = None  # a page to write, with curves
 
 

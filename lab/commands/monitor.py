@@ -53,9 +53,7 @@ class Monitor:
     test: int = 100  # and to test the promise
     faulty: int = 50  # episodes of each fault
     updates: int = 12_000  # of the networks that foretell a step
-    policy_check: bool = (
-        False  # also what the policy makes of it: other weights, attacks; a step takes twice as long
-    )
+    policy_check: bool = False  # also what the policy makes of it; a step takes twice as long
     max_steps: int | None = None  # of an episode; default: as many as --minutes leave time for
     minutes: float = 8.0  # that all of it may take, about
     trust: bool = False  # import the class that the run names as its environment: its code runs

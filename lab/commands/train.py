@@ -19,15 +19,16 @@ from training.folder import new_path, read_config
 C = TypeVar("C")
 
 
+Backend = Literal["gymnasium", "processes", "envpool", "tensor"]
+
+
 @dataclass(frozen=True)
 class Train(Generic[C]):
     """What `lab train` is told beside the settings."""
 
     settings: C
     dir: Path | None = None  # the folder of the run, new; default: the next free one under runs/
-    backend: Literal["gymnasium", "processes", "envpool", "tensor"] | None = (
-        None  # what steps an agent's environments
-    )
+    backend: Backend | None = None  # what steps an agent's environments
     config: Path | None = None  # start from the settings of a run folder or its config.json
     trust: bool = False  # import the class that --config names as the environment: its code runs
     seeds: int = 1  # train as many runs as this, from --seed on, side by side, each in DIR/seed_N
