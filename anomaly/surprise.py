@@ -31,13 +31,13 @@ class Surprise:
         self.knots, self.scale, self.shape = knots, scale, shape  # β and ξ
 
     @staticmethod
-    def fit(own: Float[np.ndarray, " n"], heavy: bool = False) -> "Surprise":
-        """Counts own scores; their tail is exponential unless it may be heavy."""
+    def fit(own: Float[np.ndarray, " n"], heavy: bool = False, least: float = 1e-12) -> "Surprise":
+        """Counts own scores; their tail is exponential unless it may be heavy, and β is `least` or more."""
         ordered = np.sort(own.astype(np.float64))
         cut = float(np.quantile(ordered, 1 - TAIL))
         above = ordered[ordered > cut]
         excess = float((above - cut).mean()) if len(above) else 0.0
-        floor = 1e-3 * float(ordered.std()) + 1e-12
+        floor = 1e-3 * float(ordered.std()) + least
         shape = _shape(above - cut) if heavy else 0.0
         knots = np.quantile(ordered, SHARES)
         return Surprise(knots, max(excess * (1 - shape), floor), shape)

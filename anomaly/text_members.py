@@ -27,6 +27,7 @@ from anomaly.text import Told, held
 from training.errors import InputError
 
 TEXT_WEIGHT = 0.25
+LEAST = 0.5  # nats of a text's score that count as one at least: of like texts all scores are nearly equal
 LIMIT = "limit with text"  # the name of its array
 
 
@@ -53,7 +54,7 @@ class Parts:
         weight = TEXT_WEIGHT * sum(member.weight for member in members) if members else 1.0
         unseen = x[judged] if judged.any() else x  # of few contaminated rows a half may have none
         for f in np.flatnonzero(of_text):
-            surprise = Surprise.fit(unseen[:, f])
+            surprise = Surprise.fit(unseen[:, f], least=LEAST)
             members.append(Member(TEXT, Told(), surprise, weight=weight, own=surprise(x[:, f])))
         see(members, self.encoder)
         return members

@@ -221,3 +221,8 @@ def test_wide_rows_are_told_in_groups() -> None:
     assert model.groups.shape == (3, 256)
     assert set(model.groups.flatten().tolist()) == set(range(600))
     assert own.isfinite().all()
+
+
+def test_scores_that_are_all_equal_have_a_tail_of_the_least_scale() -> None:
+    found = Surprise.fit(np.zeros(100), least=0.5)
+    assert found(np.array([3.0]))[0] == pytest.approx(-np.log(0.1) + 3 / 0.5)
